@@ -1,0 +1,102 @@
+"""The errors of the models layer; they stand on the engine's tree (`casstore.errors`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from casstore.errors import FailedError, IntegrityError, InvalidInputError, NotFoundError, StoreError
+
+
+class ConfigurationError(InvalidInputError):
+    """A configuration file or environment variable cannot be read."""
+
+    kind = "configuration"
+
+
+class RegistryError(InvalidInputError):
+    """Model specs contradict each other, such as two that claim one alias."""
+
+    kind = "registry"
+
+
+class NameTakenError(InvalidInputError):
+    """A name is an alias, a registered model or a Hub id already."""
+
+    kind = "name-taken"
+
+
+class UnknownModelError(NotFoundError):
+    """No model goes by that name; ``nearest`` are the names most like it."""
+
+    kind = "unknown-model"
+
+    def __init__(self, model: str, nearest: Sequence[str] = ()) -> None:
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`casmodels aliases` lists what is known"
+        super().__init__(f"no model is called {model!r}", remedy=hint)
+        self.model = model
+        self.nearest = tuple(nearest)
+
+
+class UnknownVersionError(NotFoundError):
+    """The name exists, the version does not."""
+
+    kind = "unknown-version"
+
+
+class WrongBytesError(IntegrityError):
+    """A file arrived with bytes that are not what the Hub, or the user's checksum, says."""
+
+    kind = "wrong-bytes"
+
+
+class UpstreamError(FailedError):
+    """The other side, or the way there, failed or refused."""
+
+    kind = "upstream"
+
+
+class NetworkError(UpstreamError):
+    """No answer, an answer cut short, or too many failures in a row."""
+
+    kind = "network"
+
+
+class AccessError(UpstreamError):
+    """Upstream refuses: gated, private, or a bad token."""
+
+    kind = "access"
+
+
+class OfflineError(UpstreamError):
+    """The network is needed but `--offline` or HF_HUB_OFFLINE forbids it."""
+
+    kind = "offline"
+
+
+class MissingUpstreamError(NotFoundError):
+    """Upstream answers that the repo, revision or file does not exist."""
+
+    kind = "missing-upstream"
+
+
+class InterruptedPullError(FailedError):
+    """Ctrl-C, or a cancelled future: the next run resumes."""
+
+    kind = "interrupted"
+
+
+__all__ = [
+    "AccessError",
+    "ConfigurationError",
+    "InterruptedPullError",
+    "MissingUpstreamError",
+    "NameTakenError",
+    "NetworkError",
+    "OfflineError",
+    "RegistryError",
+    "StoreError",
+    "UnknownModelError",
+    "UnknownVersionError",
+    "UpstreamError",
+    "WrongBytesError",
+]

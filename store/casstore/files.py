@@ -1,0 +1,148 @@
+"""The seam: the only place that writes, fsyncs, renames, truncates and unlinks.
+
+Everything durable goes through these functions, so that a test can count, fail, tear or kill at every single call
+(`casstore.testing.faults`). An OSError that means "full" or "not writable" leaves here as the engine's own error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from casstore.buffers import Buffer
+from casstore.errors import FullError, NotWritableError, StoreError
+
+Hook: TypeAlias = Callable[[str, str], None]
+"""Called with the operation's name and the path before each call that changes the disk."""
+
+_hook: Hook | None = None
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def set_hook(hook: Hook | None) -> Hook | None:
+    """Install (or with None, take away) the test hook; gives the one before."""
+    global _hook
+    before, _hook = _hook, hook
+    return before
+
+
+def _before(operation: str, path: str | Path) -> None:
+    if _hook is not None:
+        _hook(operation, str(path))
+
+
+def explain(error: OSError, path: str | Path) -> StoreError | None:
+    """The engine's error for an OSError that has a well-known remedy, else None."""
+    if error.errno in _FULL:
+        return FullError(f"no space left while writing {path}", remedy="free some space, then run the same command again")
+    if error.errno in _NOT_WRITABLE:
+        return NotWritableError(f"{path} is not writable", remedy="check who owns it and how it is mounted")
+    return None
+
+
+@contextlib.contextmanager
+def translated(path: str | Path) -> Iterator[None]:
+    """Turn an OSError from inside into FullError or NotWritableError where it is one."""
+    try:
+        yield
+    except OSError as error:
+        known = explain(error, path)
+        if known is not None:
+            raise known from error
+        raise
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents, each made durable in its parent; one that exists is left alone."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with translated(path):
+        _before("mkdir", path)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o777)
+    sync_directory(path.parent)
+
+
+def write_all(descriptor: int, data: Buffer, path: str | Path) -> None:
+    """Write every byte at the descriptor's position."""
+    view = memoryview(data).cast("B")
+    with translated(path):
+        while view:
+            _before("write", path)
+            view = view[os.write(descriptor, view) :]
+
+
+def sync_file(descriptor: int, path: str | Path) -> None:
+    """Bring a file's data to the platter (fdatasync; F_FULLFSYNC on macOS)."""
+    with translated(path):
+        _before("fsync", path)
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(descriptor)
+        else:
+            os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Bring a directory's entries to the platter; Windows has no such call."""
+    if sys.platform == "win32":
+        return
+    with translated(path):
+        _before("fsync", path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Replace ``target`` by ``source`` in one step; durable only after `sync_directory`."""
+    with translated(target):
+        _before("rename", target)
+        source.replace(target)
+
+
+def unlink(path: Path, *, missing_ok: bool = True) -> None:
+    """Remove a file."""
+    with translated(path):
+        _before("unlink", path)
+        path.unlink(missing_ok=missing_ok)
+
+
+def truncate(descriptor: int, size_bytes: int, path: str | Path) -> None:
+    """Cut an open file to a size."""
+    with translated(path):
+        _before("truncate", path)
+        os.ftruncate(descriptor, size_bytes)
+
+
+def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666) -> None:
+    """Give ``path`` these bytes in one durable step: a reader sees the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with translated(path):
+            _before("create", temporary)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            write_all(descriptor, data, temporary)
+            sync_file(descriptor, temporary)
+        finally:
+            os.close(descriptor)
+        rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError, StoreError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)

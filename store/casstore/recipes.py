@@ -1,0 +1,93 @@
+"""Recipes: how a blob is put together from chunks. FORMAT.md, "Recipes", gives the bytes."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest, blake3_digest
+from casstore.errors import DamagedError
+
+_HEADER = struct.Struct("<4sBBHQ32s20sI")
+_ENTRY = struct.Struct("<32sII")
+_MAGIC = b"CRCP"
+_VERSION = 1
+_HAS_GIT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes ``offset`` to ``offset + length`` of one chunk; ``chunk`` is the 32 raw bytes of its BLAKE3."""
+
+    chunk: bytes
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One blob: its digests, its size in bytes, and the parts that make it, in order."""
+
+    sha256: Digest
+    size_bytes: int
+    parts: tuple[Part, ...]
+    git: Digest | None = None
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes."""
+        flags = _HAS_GIT if self.git is not None else 0
+        git = self.git.value if self.git is not None else bytes(20)
+        header = _HEADER.pack(_MAGIC, _VERSION, flags, 0, self.size_bytes, self.sha256.value, git, len(self.parts))
+        return header + b"".join(_ENTRY.pack(part.chunk, part.offset, part.length) for part in self.parts)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The BLAKE3 of the canonical bytes: the recipe's name."""
+        return blake3_digest(self.encoded)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each part begins within the blob, and at the end the blob's size."""
+        return tuple(accumulate((part.length for part in self.parts), initial=0))
+
+    def parts_between(self, start: int, stop: int) -> list[tuple[int, Part]]:
+        """The parts that touch bytes ``start`` to ``stop`` of the blob, each with where it begins."""
+        if start >= stop:
+            return []
+        found = []
+        for position in range(bisect_right(self.starts, start) - 1, len(self.parts)):
+            if self.starts[position] >= stop:
+                break
+            if self.parts[position].length:
+                found.append((self.starts[position], self.parts[position]))
+        return found
+
+    @classmethod
+    def decode(cls, data: bytes, digest: Digest) -> Recipe:
+        """Read the canonical bytes of the recipe of that name.
+
+        Raises DamagedError when they are not what the digest says, or do not add up to the blob's size.
+        """
+        what = f"recipe {digest.hex}"
+        if blake3_digest(data) != digest:
+            raise DamagedError(what, "its bytes do not match its digest")
+        try:
+            magic, version, flags, _, size_bytes, sha256, git, count = _HEADER.unpack_from(data)
+            if magic != _MAGIC or version != _VERSION or len(data) != _HEADER.size + count * _ENTRY.size:
+                raise DamagedError(what, "it is not a recipe of a known format")
+            parts = tuple(Part(*fields) for fields in _ENTRY.iter_unpack(memoryview(data)[_HEADER.size :]))
+        except struct.error as error:
+            raise DamagedError(what, "it is too short") from error
+        if sum(part.length for part in parts) != size_bytes:
+            raise DamagedError(what, "its parts do not add up to the blob's size")
+        git_digest = Digest(GIT_BLOB, git) if flags & _HAS_GIT else None
+        return cls(Digest(SHA256, sha256), size_bytes, parts, git_digest)
+
+
+def chunk_digest(value: bytes) -> Digest:
+    """The digest object of a chunk's 32 raw bytes."""
+    return Digest(BLAKE3, value)

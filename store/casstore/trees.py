@@ -1,0 +1,203 @@
+"""Trees: immutable listings of paths. FORMAT.md, "Trees", gives the bytes.
+
+A path is text with ``/`` between its parts; bytes that are no UTF-8 are carried as lone surrogates
+(``surrogateescape``, PEP 383), so that every name a POSIX system can hold comes back.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from casstore.digests import SHA256, Digest, blake3_digest
+from casstore.errors import DamagedError, InvalidInputError
+
+_HEADER = struct.Struct("<4sBBHI")
+_ENTRY = struct.Struct("<BBHQ32sII")
+_MAGIC = b"CTRE"
+_VERSION = 1
+_NO_DIGEST = bytes(32)
+_MODE_MASK = 0o777
+_MAX_STEPS = 1000
+"""Steps after which following a link is taken to be going round in a loop."""
+
+
+class EntryKind(IntEnum):
+    """What a path is."""
+
+    FILE = 1
+    LINK = 2
+    DIRECTORY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path: a file (its blob's SHA-256 digest, size in bytes, permission bits), a symbolic link (its target), or an
+    empty directory. Directories that hold something are not listed."""
+
+    path: str
+    kind: EntryKind
+    blob: Digest | None = None
+    size_bytes: int = 0
+    mode: int = 0o644
+    target: str = ""
+
+    @classmethod
+    def file(cls, path: str, blob: Digest, size_bytes: int, mode: int = 0o644) -> Entry:
+        """A file's entry."""
+        return cls(path, EntryKind.FILE, blob, size_bytes, mode & _MODE_MASK)
+
+    @classmethod
+    def link(cls, path: str, target: str) -> Entry:
+        """A symbolic link's entry."""
+        return cls(path, EntryKind.LINK, mode=0o777, target=target)
+
+    @classmethod
+    def directory(cls, path: str, mode: int = 0o755) -> Entry:
+        """An empty directory's entry."""
+        return cls(path, EntryKind.DIRECTORY, mode=mode & _MODE_MASK)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The entries, sorted by their path's bytes; made with `Tree.of`, which checks them."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Tree:
+        """Sort and check.
+
+        Raises InvalidInputError for a path that is absolute, empty, has a ``.`` or ``..`` part, is there twice, or lies
+        under another entry that is not a directory; and for a link that leaves the tree.
+        """
+        ordered = tuple(sorted(entries, key=lambda entry: path_bytes(entry.path)))
+        seen: set[str] = set()
+        for entry in ordered:
+            check_path(entry.path)
+            if entry.path in seen:
+                raise InvalidInputError(f"the path {entry.path!r} is there twice")
+            seen.add(entry.path)
+        for entry in ordered:
+            parent, slash, _ = entry.path.rpartition("/")
+            while slash:
+                if parent in seen:
+                    raise InvalidInputError(f"the path {entry.path!r} lies under {parent!r}, which is an entry itself")
+                parent, slash, _ = parent.rpartition("/")
+        check_links({entry.path: entry.target for entry in ordered if entry.kind is EntryKind.LINK})
+        return cls(ordered)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def files(self) -> list[Entry]:
+        """The entries that are files."""
+        return [entry for entry in self.entries if entry.kind is EntryKind.FILE]
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of the files' sizes."""
+        return sum(entry.size_bytes for entry in self.files)
+
+    @cached_property
+    def by_path(self) -> dict[str, Entry]:
+        """The entries by their path."""
+        return {entry.path: entry for entry in self.entries}
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes."""
+        parts = [_HEADER.pack(_MAGIC, _VERSION, 0, 0, len(self.entries))]
+        for entry in self.entries:
+            path, target = path_bytes(entry.path), path_bytes(entry.target)
+            blob = entry.blob.value if entry.blob is not None else _NO_DIGEST
+            parts.append(_ENTRY.pack(entry.kind, 0, entry.mode, entry.size_bytes, blob, len(path), len(target)))
+            parts += (path, target)
+        return b"".join(parts)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The BLAKE3 of the canonical bytes: the tree's name."""
+        return blake3_digest(self.encoded)
+
+    @classmethod
+    def decode(cls, data: bytes, digest: Digest) -> Tree:
+        """Read the canonical bytes of the tree of that name; raises DamagedError for anything else."""
+        what = f"tree {digest.hex}"
+        if blake3_digest(data) != digest:
+            raise DamagedError(what, "its bytes do not match its digest")
+        try:
+            magic, version, _, _, count = _HEADER.unpack_from(data)
+            if magic != _MAGIC or version != _VERSION:
+                raise DamagedError(what, "it is not a tree of a known format")
+            entries, position = [], _HEADER.size
+            for _ in range(count):
+                kind, _, mode, size_bytes, blob, path_length, target_length = _ENTRY.unpack_from(data, position)
+                position += _ENTRY.size
+                path = path_text(data[position : position + path_length])
+                position += path_length
+                target = path_text(data[position : position + target_length])
+                position += target_length
+                digest_of_blob = Digest(SHA256, blob) if kind == EntryKind.FILE else None
+                entries.append(Entry(path, EntryKind(kind), digest_of_blob, size_bytes, mode, target))
+            if position != len(data):
+                raise DamagedError(what, "it has bytes past its end")
+            return cls.of(entries)
+        except (struct.error, ValueError, InvalidInputError) as error:
+            raise DamagedError(what, "it is not a tree") from error
+
+
+def path_bytes(path: str) -> bytes:
+    """A path as the bytes that a POSIX system keeps."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def path_text(raw: bytes) -> str:
+    """The inverse of `path_bytes`."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def check_path(path: str) -> None:
+    """Raise InvalidInputError unless the path is relative and stays inside its directory."""
+    parts = path.split("/")
+    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise InvalidInputError(f"the path {path!r} is not a plain relative path")
+
+
+def check_links(links: Mapping[str, str]) -> None:
+    """Raise InvalidInputError when a link (path to target), followed through the others, leaves the tree."""
+    for path, target in links.items():
+        if not target or "\0" in target or not _stays_inside(path, links):
+            raise InvalidInputError(f"the link {path!r} to {target!r} leaves the directory")
+
+
+def _stays_inside(path: str, links: Mapping[str, str]) -> bool:
+    """Resolve a link part by part, as a kernel would; a loop of links stays inside."""
+    here = path.split("/")[:-1]
+    if links[path].startswith("/"):
+        return False
+    ahead = links[path].split("/")[::-1]
+    for _ in range(_MAX_STEPS):
+        if not ahead:
+            return True
+        part = ahead.pop()
+        if part == "..":
+            if not here:
+                return False
+            here.pop()
+        elif part not in ("", "."):
+            here.append(part)
+            target = links.get("/".join(here))
+            if target is not None:
+                if target.startswith("/"):
+                    return False
+                here.pop()
+                ahead.extend(target.split("/")[::-1])
+    return True

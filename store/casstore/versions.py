@@ -1,0 +1,89 @@
+"""Versions: immutable records that say what a name held at one time. FORMAT.md, "Versions", gives the bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from casstore.digests import Digest, blake3_digest
+from casstore.errors import DamagedError, InvalidInputError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Version:
+    """One state of a name.
+
+    ``tree`` is the tree's digest; ``parent`` the version's that it came from (information only: nothing is kept
+    alive by it); ``source`` says where the files came from (``hf://org/name``, ``file:///…``, a URL); ``created_ns``
+    is nanoseconds since 1970 UTC; ``metadata`` is JSON without floats (the upstream revision under ``revision``).
+    """
+
+    tree: Digest
+    parent: Digest | None
+    source: str
+    created_ns: int
+    message: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes: JSON in ASCII, keys sorted, no spaces. Raises InvalidInputError for a float."""
+        _refuse_floats(self.metadata)
+        record = {
+            "created_ns": self.created_ns,
+            "format": _FORMAT,
+            "message": self.message,
+            "metadata": self.metadata,
+            "parent": str(self.parent) if self.parent is not None else None,
+            "source": self.source,
+            "tree": str(self.tree),
+        }
+        return json.dumps(record, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+    @cached_property
+    def id(self) -> Digest:
+        """The BLAKE3 of the canonical bytes: the version's name."""
+        return blake3_digest(self.encoded)
+
+    @property
+    def revision(self) -> str | None:
+        """Upstream's name of this state, where there is one."""
+        revision = self.metadata.get("revision")
+        return revision if isinstance(revision, str) else None
+
+    @classmethod
+    def decode(cls, data: bytes, digest: Digest) -> Version:
+        """Read the canonical bytes of the version of that id; raises DamagedError for anything else."""
+        what = f"version {digest.hex}"
+        if blake3_digest(data) != digest:
+            raise DamagedError(what, "its bytes do not match its id")
+        try:
+            record = json.loads(data)
+            if record["format"] != _FORMAT:
+                raise DamagedError(what, f"its format is {record['format']}, not {_FORMAT}")
+            parent = Digest.parse(record["parent"]) if record["parent"] is not None else None
+            return cls(
+                tree=Digest.parse(record["tree"]),
+                parent=parent,
+                source=record["source"],
+                created_ns=record["created_ns"],
+                message=record["message"],
+                metadata=record["metadata"],
+            )
+        except (ValueError, KeyError, TypeError, InvalidInputError) as error:
+            raise DamagedError(what, "it is not a version record") from error
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise InvalidInputError(f"a version's metadata may not hold the float {value!r}: floats have no canonical form")
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_floats(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_floats(item)
