@@ -1,0 +1,30 @@
+"""What a pull may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """How to pull. ``None`` means: what the configuration says.
+
+    ``include`` and ``exclude`` are glob patterns over upstream paths; ``all_files`` takes every weight
+    format; ``name`` is the name to keep the model under; ``checksum`` is ``algorithm:hex`` of the bytes as
+    downloaded (one URL or file only); ``all_models`` takes the registered defaults; ``force`` fetches again
+    what the store has; ``dry_run`` says what would be done; ``offline`` forbids the network;
+    ``low_priority`` runs the work at the lowest CPU and I/O priority.
+    """
+
+    revision: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    all_files: bool = False
+    name: str | None = None
+    checksum: str | None = None
+    all_models: bool = False
+    force: bool = False
+    workers: int | None = None
+    dry_run: bool = False
+    offline: bool = False
+    low_priority: bool | None = None
