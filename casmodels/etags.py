@@ -6,9 +6,9 @@ have the same one wherever it is met. Large files go by their SHA-256, the other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from casstore.digests import Digest, git_blob_digest
@@ -17,36 +17,10 @@ from casstore.trees import Entry
 LARGE_BYTES: Final = 10 * 1024 * 1024
 """From this size on the Hub takes a file through LFS only."""
 
-_LARGE_SUFFIXES: Final = (
-    *(
-        ".7z",
-        ".arrow",
-        ".bin",
-        ".bz2",
-        ".ckpt",
-        ".ftz",
-        ".ggml",
-        ".gguf",
-        ".gz",
-        ".h5",
-        ".joblib",
-        ".mlmodel",
-    ),
-    *(
-        ".model",
-        ".msgpack",
-        ".npy",
-        ".npz",
-        ".onnx",
-        ".ot",
-        ".parquet",
-        ".pb",
-        ".pickle",
-        ".pkl",
-        ".pt",
-        ".pth",
-    ),
-    *(".rar", ".safetensors", ".tar", ".tflite", ".tgz", ".wasm", ".xz", ".zip", ".zst"),
+_LARGE_NAME = re.compile(
+    r".*\.(bin|ckpt|ftz|ggml|gguf|h5|joblib|mlmodel|model|msgpack|onnx|ot|pb|pickle|pkl|pt|pth|safetensors|tflite"
+    r"|wasm|arrow|npy|npz|parquet|7z|bz2|gz|rar|tar|tgz|xz|zip|zst)",
+    re.IGNORECASE | re.DOTALL,
 )
 """What the `.gitattributes` that the Hub gives a new repo sends through LFS (and GGUF)."""
 
@@ -92,11 +66,7 @@ def hub_file(entry: Entry, git: Digest | None, upstream: Mapping[str, Any] | Non
             return _large(entry, entry.blob, blob_id if isinstance(blob_id, str) else None)
         if git is not None and blob_id == git.hex:
             return HubFile(entry.path, entry.size_bytes, entry.blob, git.hex, is_large=False)
-    if (
-        git is None
-        or entry.size_bytes >= LARGE_BYTES
-        or PurePosixPath(entry.path).suffix.lower() in _LARGE_SUFFIXES
-    ):
+    if git is None or entry.size_bytes >= LARGE_BYTES or _LARGE_NAME.fullmatch(entry.path):
         return _large(entry, entry.blob, None)
     return HubFile(entry.path, entry.size_bytes, entry.blob, git.hex, is_large=False)
 
