@@ -1,7 +1,7 @@
 """Spans: what a file format says about where its tensors lie.
 
-A span is a hint. It decides where a chunk may begin and how its bytes are best encoded, never what the bytes are:
-whatever it claims, the chunks of a blob put end to end are the blob.
+A span is a hint. It decides where a chunk may begin and how its bytes are best encoded, never what the
+bytes are: whatever it claims, the chunks of a blob put end to end are the blob.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ OPAQUE_WIDTH = 0
 class Span:
     """One tensor's bytes within a file.
 
-    ``offset`` and ``length`` are bytes; ``item_width`` is bytes per element (1, 2, 4, 8, 16; 0 when unknown or not
-    a whole number of bytes); ``block_bytes`` is the smallest unit in which the type may be cut (an element, or a
-    quantisation block); ``key`` is 8 bytes that are equal for tensors that may be similar (a digest over the
-    tensor's name and shape, not its type), or empty.
+    ``offset`` and ``length`` are bytes; ``item_width`` is bytes per element (1, 2, 4, 8, 16; 0 when unknown
+    or not a whole number of bytes); ``block_bytes`` is the smallest unit in which the type may be cut (an
+    element, or a quantisation block); ``key`` is 8 bytes that are equal for tensors that may be similar (a
+    digest over the tensor's name and shape, not its type), or empty.
     """
 
     offset: int
@@ -53,4 +53,6 @@ class RandomAccess(Protocol):
 
 
 SpanFinder: TypeAlias = Callable[[str, RandomAccess], Sequence[Span]]
-"""Given a file's name and its bytes, its spans; empty for a file of which nothing is known. Never raises for bad bytes."""
+"""Given a file's name and its bytes, its spans; empty for a file of which nothing is known. Never raises
+for bad bytes.
+"""

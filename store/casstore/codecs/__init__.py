@@ -1,0 +1,6 @@
+"""Codecs: reversible transforms of one chunk."""
+
+from casstore.codecs.choice import decode, encode
+from casstore.codecs.ids import Codec
+
+__all__ = ["Codec", "decode", "encode"]

@@ -1,0 +1,190 @@
+"""The inner loops over words: splitting floats into byte planes, and joining them again.
+
+A word's sign is rotated to its low end, so that the whole exponent lies in the highest plane. Words whose
+``low_bytes`` lowest bytes are all zero (a bf16 kept as fp32, say) are rotated within what is above them, so
+that those planes stay zero.
+
+Numba compiles the loops and keeps them beside this file or in the user's cache. Where it is missing or
+finds no place to keep them, NumPy does the same at a third of the speed. Import this module only when there
+are words to work on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane: TypeAlias = NDArray[np.uint8]
+Words: TypeAlias = NDArray[Any]
+_Kernel: TypeAlias = Callable[..., None]
+
+WORD_TYPES: Final[dict[int, np.dtype[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+"""The widths in bytes that have planes, and their unsigned integers."""
+
+_BLOCK_WORDS: Final = 1 << 14  # NumPy's temporaries stay in the cache
+
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
+_kernels: dict[str, _Kernel | None] = {}
+
+
+def split(words: Words, low_bytes: int) -> list[Plane]:
+    """The planes of some words, lowest first, without the ``low_bytes`` lowest ones, which must be zero."""
+    width = words.itemsize
+    planes = [np.empty(words.size, np.uint8) for _ in range(width)]
+    kernel = _kernel(f"split{width}")
+    if kernel is None:
+        split_numpy(words, low_bytes, planes)
+    else:
+        kernel(words, 8 * low_bytes, *planes)
+    return planes[low_bytes:]
+
+
+def join(planes: Sequence[Plane], words: Words) -> None:
+    """Fill ``words`` from their planes, lowest first; planes missing at the low end are zero."""
+    width = words.itemsize
+    low_bytes = width - len(planes)
+    kernel = _kernel(f"join{width}")
+    if kernel is None:
+        join_numpy(planes, words)
+    else:
+        zeros = [np.zeros(words.size, np.uint8)] * low_bytes
+        kernel(*zeros, *planes, 8 * low_bytes, words)
+
+
+def split_numpy(words: Words, low_bytes: int, planes: Sequence[Plane]) -> None:
+    """What the split kernels do, in NumPy; ``planes`` has one for each byte of a word."""
+    word = words.dtype.type
+    low, top, one = word(8 * low_bytes), word(8 * words.itemsize - 1), word(1)
+    for start in range(0, words.size, _BLOCK_WORDS):
+        block = words[start : start + _BLOCK_WORDS]
+        rotated = ((block >> low) << one | block >> top) << low
+        for number, plane in enumerate(planes):
+            shifted = rotated >> word(8 * number)
+            np.copyto(plane[start : start + _BLOCK_WORDS], shifted, casting="unsafe")
+
+
+def join_numpy(planes: Sequence[Plane], words: Words) -> None:
+    """What the join kernels do, in NumPy."""
+    width = words.itemsize
+    word = words.dtype.type
+    low, top, one, byte = word(8 * (width - len(planes))), word(8 * width - 1), word(1), word(8)
+    for start in range(0, words.size, _BLOCK_WORDS):
+        stop = min(start + _BLOCK_WORDS, words.size)
+        rotated = np.zeros(stop - start, words.dtype)
+        for plane in reversed(planes):
+            rotated <<= byte
+            rotated |= plane[start:stop]
+        words[start:stop] = (rotated >> one) << low | rotated << top
+
+
+def _kernel(name: str) -> _Kernel | None:
+    """The compiled loop of that name, or None where there cannot be one in this process."""
+    if name not in _kernels:
+        with _lock:
+            if name not in _kernels:
+                _kernels[name] = _compile(name)
+    return _kernels[name]
+
+
+def _compile(name: str) -> _Kernel | None:
+    if sys.byteorder != "little":
+        return None
+    # Whatever keeps numba from working (absent, broken, no writable cache, a full disk, a damaged cache
+    # file) costs speed only, so none of it may stop the work.
+    try:
+        from numba import njit, types
+
+        read_only = types.Array(types.uint8, 1, "C", readonly=True)
+        writable = types.uint8[::1]
+        width = int(name[-1])
+        word = types.Integer.from_bitwidth(8 * width, signed=False)
+        if name.startswith("split"):
+            words = types.Array(word, 1, "C", readonly=True)
+            signature = types.void(words, types.int64, *[writable] * width)
+        else:
+            signature = types.void(*[read_only] * width, types.int64, word[::1])
+        kernel: _Kernel = njit([signature], nogil=True, cache=True)(_SOURCES[name])
+    except Exception as error:
+        _log.info("no compiled kernel %s, NumPy does its work: %s", name, error)
+        return None
+    return kernel
+
+
+def _split2(words: Words, low: int, a: Plane, b: Plane) -> None:
+    shift, one, top = np.uint16(low), np.uint16(1), np.uint16(15)
+    for i in range(words.size):
+        rotated = (((words[i] >> shift) << one) | (words[i] >> top)) << shift
+        a[i] = np.uint8(rotated)
+        b[i] = np.uint8(rotated >> np.uint16(8))
+
+
+def _split4(words: Words, low: int, a: Plane, b: Plane, c: Plane, d: Plane) -> None:
+    shift, one, top = np.uint32(low), np.uint32(1), np.uint32(31)
+    for i in range(words.size):
+        rotated = (((words[i] >> shift) << one) | (words[i] >> top)) << shift
+        a[i] = np.uint8(rotated)
+        b[i] = np.uint8(rotated >> np.uint32(8))
+        c[i] = np.uint8(rotated >> np.uint32(16))
+        d[i] = np.uint8(rotated >> np.uint32(24))
+
+
+def _split8(
+    words: Words, low: int, a: Plane, b: Plane, c: Plane, d: Plane, e: Plane, f: Plane, g: Plane, h: Plane
+) -> None:
+    shift, one, top = np.uint64(low), np.uint64(1), np.uint64(63)
+    for i in range(words.size):
+        rotated = (((words[i] >> shift) << one) | (words[i] >> top)) << shift
+        a[i] = np.uint8(rotated)
+        b[i] = np.uint8(rotated >> np.uint64(8))
+        c[i] = np.uint8(rotated >> np.uint64(16))
+        d[i] = np.uint8(rotated >> np.uint64(24))
+        e[i] = np.uint8(rotated >> np.uint64(32))
+        f[i] = np.uint8(rotated >> np.uint64(40))
+        g[i] = np.uint8(rotated >> np.uint64(48))
+        h[i] = np.uint8(rotated >> np.uint64(56))
+
+
+def _join2(a: Plane, b: Plane, low: int, words: Words) -> None:
+    shift, one, top = np.uint16(low), np.uint16(1), np.uint16(15)
+    for i in range(words.size):
+        rotated = (np.uint16(a[i]) | (np.uint16(b[i]) << np.uint16(8))) >> shift
+        words[i] = ((rotated >> one) << shift) | ((rotated & one) << top)
+
+
+def _join4(a: Plane, b: Plane, c: Plane, d: Plane, low: int, words: Words) -> None:
+    shift, one, top = np.uint32(low), np.uint32(1), np.uint32(31)
+    for i in range(words.size):
+        lower = np.uint32(a[i]) | (np.uint32(b[i]) << np.uint32(8))
+        upper = (np.uint32(c[i]) << np.uint32(16)) | (np.uint32(d[i]) << np.uint32(24))
+        rotated = (lower | upper) >> shift
+        words[i] = ((rotated >> one) << shift) | ((rotated & one) << top)
+
+
+def _join8(
+    a: Plane, b: Plane, c: Plane, d: Plane, e: Plane, f: Plane, g: Plane, h: Plane, low: int, words: Words
+) -> None:
+    shift, one, top = np.uint64(low), np.uint64(1), np.uint64(63)
+    for i in range(words.size):
+        first = np.uint64(a[i]) | (np.uint64(b[i]) << np.uint64(8))
+        second = (np.uint64(c[i]) << np.uint64(16)) | (np.uint64(d[i]) << np.uint64(24))
+        third = (np.uint64(e[i]) << np.uint64(32)) | (np.uint64(f[i]) << np.uint64(40))
+        fourth = (np.uint64(g[i]) << np.uint64(48)) | (np.uint64(h[i]) << np.uint64(56))
+        rotated = (first | second | third | fourth) >> shift
+        words[i] = ((rotated >> one) << shift) | ((rotated & one) << top)
+
+
+_SOURCES: Final[dict[str, _Kernel]] = {
+    "split2": _split2,
+    "split4": _split4,
+    "split8": _split8,
+    "join2": _join2,
+    "join4": _join4,
+    "join8": _join8,
+}
