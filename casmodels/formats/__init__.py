@@ -1,0 +1,7 @@
+"""File formats: where a model file's tensors lie. What is not understood is opaque bytes, never an error."""
+
+from __future__ import annotations
+
+from casmodels.formats.find import find_spans
+
+__all__ = ["find_spans"]

@@ -1,0 +1,31 @@
+"""Find a file's spans by what its bytes say it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from casmodels.formats.layout import DoubtError
+from casmodels.formats.safetensors import looks_like_safetensors, safetensors_spans
+from casstore.chunkers.spans import RandomAccess, Span
+
+_log = logging.getLogger(__name__)
+_HEAD_BYTES = 9
+
+_BAD_BYTES = (DoubtError, ValueError, LookupError, ArithmeticError, TypeError, RecursionError)
+"""What readers raise for bytes that are not what they seem; an OSError says that the file cannot be read."""
+
+
+def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
+    """Where a file's tensors lie, in order, disjoint and inside the file; empty for anything not understood.
+
+    The content decides; the name serves messages only. A file that contradicts itself anywhere gives no spans
+    at all. Raises OSError when the file cannot be read, and nothing else.
+    """
+    head = source.read_at(0, _HEAD_BYTES)
+    try:
+        if looks_like_safetensors(head, source.size_bytes):
+            return safetensors_spans(source)
+    except _BAD_BYTES as error:
+        _log.debug("%s is kept as opaque bytes: %s", name, error)
+    return []

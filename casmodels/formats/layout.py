@@ -1,0 +1,76 @@
+"""What the readers of file formats share: element types, similarity keys, the last check of every span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from casstore.chunkers.spans import OPAQUE_WIDTH, Span
+
+KEY_BYTES: Final = 8
+MAX_TENSORS: Final = 200_000
+"""More than any known file has; it bounds memory at some 100 MB whatever a header claims."""
+MAX_DIMENSIONS: Final = 64
+
+
+class DoubtError(Exception):
+    """A file does not hold what it claims, or claims what is not understood: it is opaque bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementType:
+    """How a tensor's elements lie: bits per element, bytes per number in it (0: less than one), smallest cut.
+
+    A complex number is two floats, so its ``item_width`` is that of one of them and its ``block_bytes`` both.
+    """
+
+    bits: int
+    item_width: int
+    block_bytes: int
+
+    def length_bytes(self, shape: Iterable[int]) -> int:
+        """The bytes of a tensor of that shape; raises DoubtError where they are no whole number."""
+        bits = self.bits
+        for dimension in shape:
+            bits *= dimension
+        if bits % 8:
+            raise DoubtError("a tensor that ends within a byte")
+        return bits // 8
+
+
+def _whole(width: int) -> ElementType:
+    return ElementType(8 * width, width, width)
+
+
+BYTE: Final = _whole(1)
+TWO_BYTES: Final = _whole(2)
+FOUR_BYTES: Final = _whole(4)
+EIGHT_BYTES: Final = _whole(8)
+COMPLEX_32: Final = ElementType(32, 2, 4)
+COMPLEX_64: Final = ElementType(64, 4, 8)
+COMPLEX_128: Final = ElementType(128, 8, 16)
+TWO_BITS: Final = ElementType(2, OPAQUE_WIDTH, 1)
+FOUR_BITS: Final = ElementType(4, OPAQUE_WIDTH, 1)
+SIX_BITS: Final = ElementType(6, OPAQUE_WIDTH, 3)
+
+
+def similarity_key(name: str, shape: Sequence[int]) -> bytes:
+    """The first 8 bytes of the BLAKE3 over shape and name: equal in every format and precision."""
+    text = f"{','.join(map(str, shape))}\0{name}"
+    return blake3(text.encode("utf-8", "surrogatepass")).digest(KEY_BYTES)
+
+
+def checked(spans: Iterable[Span], size_bytes: int) -> list[Span]:
+    """The spans in file order; raises DoubtError unless they are disjoint, not empty and inside the file."""
+    ordered = sorted(spans, key=lambda span: span.offset)
+    end = 0
+    for span in ordered:
+        if span.offset < end or span.length <= 0:
+            raise DoubtError("tensors overlap")
+        end = span.offset + span.length
+    if end > size_bytes:
+        raise DoubtError("a tensor runs past the end of the file")
+    return ordered

@@ -1,0 +1,287 @@
+"""Model specs, and what users may type where a model or a version is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from casstore.errors import InvalidInputError
+from casstore.refs import check_name
+from casstore.versions import Version
+
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}\Z")
+_PARAMETERS = re.compile(r"[0-9]+(\.[0-9]+)?[KMBT]?\Z")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_PATH = re.compile(r"\.\.?\Z|(\.\.?)?[\\/]|~|[A-Za-z]:[\\/]")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_BACK = re.compile(r"~([0-9]{1,9})\Z")
+_OTHER_REPOSITORIES = ("datasets/", "spaces/", "kernels/", "buckets/")
+
+
+class ModelType(StrEnum):
+    """What a model does. Text first; audio and vision are families with a slash, as `audio/stt`."""
+
+    TEXT_EMBEDDING = "text-embedding"
+    CHAT_COMPLETION = "chat-completion"
+    INSTRUCT = "instruct"
+    TEXT_CLASSIFICATION = "text-classification"
+    AUDIO_STT = "audio/stt"
+    AUDIO_TTS = "audio/tts"
+    AUDIO_VAD = "audio/vad"
+    VISION_DETECTION = "vision/detection"
+    VISION_EMBEDDING = "vision/embedding"
+    VISION_GENERATION = "vision/generation"
+    VISION_RECOGNITION = "vision/recognition"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What is known of a model before it is here.
+
+    ``id`` and ``aliases`` are the short names; ``huggingface_id`` is the repository on the Hub;
+    ``context_length`` is in tokens; ``parameters`` is a count such as ``23M``; ``licence`` is an SPDX id or
+    the Hub's word for it. ``model_type`` may be given as its text and is called ``type`` in TOML and JSON.
+    Raises InvalidInputError for a field that cannot be.
+    """
+
+    id: str
+    name: str
+    model_type: ModelType
+    huggingface_id: str
+    description: str = ""
+    context_length: int | None = None
+    parameters: str | None = None
+    aliases: tuple[str, ...] = ()
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        aliases = dict.fromkeys(alias for alias in self.aliases if alias != self.id)
+        object.__setattr__(self, "model_type", _model_type(self.model_type))
+        object.__setattr__(self, "aliases", tuple(aliases))
+        for word in (self.id, *self.aliases):
+            if not _WORD.match(word):
+                raise InvalidInputError(
+                    f"{word!r} cannot be a model's id or alias",
+                    remedy="use letters, digits, '.', '_' and '-', and no '/': that is for Hub ids",
+                )
+        check_name(self.huggingface_id)
+        if self.context_length is not None and self.context_length < 1:
+            raise InvalidInputError(f"a context length is at least 1 token, not {self.context_length}")
+        if self.parameters is not None and not _PARAMETERS.match(self.parameters):
+            raise InvalidInputError(f"{self.parameters!r} is not a count of parameters such as 23M or 1.5B")
+
+    @classmethod
+    def from_fields(cls, id: str, fields: Mapping[str, object]) -> ModelSpec:  # noqa: A002 the field's name
+        """Read the fields of a ``[models.<id>]`` table; ``type`` and ``huggingface_id`` are needed.
+
+        Raises InvalidInputError that names the field.
+        """
+        unknown = sorted(set(fields) - _FIELDS.keys())
+        if unknown:
+            raise InvalidInputError(f"unknown field {unknown[0]!r}", remedy=f"known are {', '.join(_FIELDS)}")
+        for field, (kind, needed) in _FIELDS.items():
+            if field not in fields:
+                if needed:
+                    raise InvalidInputError(f"the field {field!r} is missing")
+            elif type(fields[field]) is not kind:
+                raise InvalidInputError(f"the field {field!r} must be {_KINDS[kind]}, not {fields[field]!r}")
+        aliases = fields.get("aliases", [])
+        assert isinstance(aliases, list)
+        if not all(isinstance(alias, str) for alias in aliases):
+            raise InvalidInputError(f"the field 'aliases' must be a list of strings, not {aliases!r}")
+        given = {field: value for field, value in fields.items() if field not in ("type", "aliases")}
+        given.setdefault("name", id)
+        return cls(id=id, model_type=fields["type"], aliases=tuple(aliases), **given)  # type: ignore[arg-type]
+
+    def to_fields(self) -> dict[str, object]:
+        """The fields as JSON and TOML name them, ``id`` among them."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": self.model_type.value,
+            "huggingface_id": self.huggingface_id,
+            "description": self.description,
+            "context_length": self.context_length,
+            "parameters": self.parameters,
+            "aliases": list(self.aliases),
+            "licence": self.licence,
+        }
+
+
+_FIELDS: dict[str, tuple[type, bool]] = {
+    "type": (str, True),
+    "huggingface_id": (str, True),
+    "name": (str, False),
+    "description": (str, False),
+    "context_length": (int, False),
+    "parameters": (str, False),
+    "aliases": (list, False),
+    "licence": (str, False),
+}
+_KINDS = {str: "a string", int: "a whole number", list: "a list of strings"}
+
+
+def _model_type(text: str) -> ModelType:
+    try:
+        return ModelType(text)
+    except ValueError:
+        known = ", ".join(ModelType)
+        raise InvalidInputError(f"{text!r} is not a type of model", remedy=f"the types are {known}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ShortName:
+    """A name without a slash: an alias, a registered id, a name of the user's own, or a bare Hub id."""
+
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A repository on the Hub. ``explicit``: it was written ``hf://``, so no name of the user's is meant."""
+
+    repo: str
+    revision: str | None = None
+    explicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UrlModel:
+    """One file behind an http or https address."""
+
+    url: str
+
+    @property
+    def shown(self) -> str:
+        """The address for messages and records, without what may hold secrets: user, password, query."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A directory or file on this machine; not looked at yet."""
+
+    path: Path
+
+
+Model: TypeAlias = ShortName | HubModel | UrlModel | LocalModel
+
+
+def parse_model(text: str) -> Model:
+    """Tell what a MODEL means, by its form.
+
+    A path begins with ``.``, ``/``, ``~``, a drive or ``file://``. Anything else of the form ``org/name`` is
+    a Hub id, whatever lies in the current directory: a checkout there must not change what `pull org/name`
+    means. What is no Hub id but names an existing path with a separator (``a/b/c``) is that path. Raises
+    InvalidInputError.
+    """
+    if not text.strip():
+        raise InvalidInputError("the model's name is empty")
+    scheme = _SCHEME.match(text)
+    if scheme is not None:
+        return _parse_address(text, scheme[1].lower())
+    if (
+        text in (".", "..", "~")
+        or text.startswith(("./", "../", "/", "~", ".\\", "..\\", "\\"))
+        or _DRIVE.match(text)
+    ):
+        return LocalModel(_expanded(text))
+    try:
+        return _parse_hub(text)
+    except InvalidInputError:
+        if "/" in text.rstrip("/") + text[-1] and _expanded(text).exists():
+            return LocalModel(_expanded(text))
+        raise
+
+
+def _parse_address(text: str, scheme: str) -> Model:
+    rest = text[text.index("://") + 3 :]
+    if scheme == "hf":
+        if rest.startswith(_OTHER_REPOSITORIES):
+            raise InvalidInputError(f"{text!r} is no model: only model repositories can be pulled")
+        model = _parse_hub(rest.removeprefix("models/"))
+        return HubModel(
+            model.repo if isinstance(model, HubModel) else model.name, model.revision, explicit=True
+        )
+    if scheme in ("http", "https"):
+        try:
+            parts = urlsplit(text)
+            valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            valid = False
+        if not valid or any(character.isspace() or not character.isprintable() for character in text):
+            raise InvalidInputError(f"{text!r} is not a valid address")
+        return UrlModel(text)
+    if scheme == "file":
+        host, slash, path = rest.partition("/")
+        if host not in ("", "localhost") or not slash:
+            raise InvalidInputError(f"{text!r} is not on this machine", remedy="write file:///path/to/it")
+        path = unquote(path)
+        return LocalModel(Path(path if _DRIVE.match(path) else "/" + path))
+    raise InvalidInputError(
+        f"{scheme}:// cannot be pulled from", remedy="use hf://, https://, http:// or file://"
+    )
+
+
+def _parse_hub(text: str) -> ShortName | HubModel:
+    name, at, revision = text.partition("@")
+    if at and (not revision or any(character.isspace() for character in revision)):
+        raise InvalidInputError(
+            f"{text!r} has no revision after its '@'", remedy="write NAME or NAME@REVISION"
+        )
+    check_name(name)
+    return HubModel(name, revision or None) if "/" in name else ShortName(name, revision or None)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInputError(f"{text!r} names no user's home directory") from None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedName:
+    """NAME[@VERSION]. With neither ``label`` nor ``back`` the newest is meant.
+
+    ``label`` is a tag, an upstream revision, or the beginning of a version id, to be tried in that order;
+    ``back`` counts versions before the newest.
+    """
+
+    name: str
+    label: str | None = None
+    back: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.label or f'~{self.back}'}" if self.label or self.back else self.name
+
+
+def parse_versioned(text: str) -> VersionedName:
+    """Read ``NAME``, ``NAME@VERSION`` or ``NAME@~N``; raises InvalidInputError for anything else."""
+    name, at, version = text.removeprefix("hf://").partition("@")
+    check_name(name)
+    if not at:
+        return VersionedName(name)
+    back = _BACK.match(version)
+    if back is not None:
+        return VersionedName(name, back=int(back[1]))
+    if not version or version.startswith("~") or any(character.isspace() for character in version):
+        raise InvalidInputError(
+            f"{text!r} has no version after its '@'",
+            remedy="a version is a tag, an upstream revision, the beginning of a version id, or ~N",
+        )
+    return VersionedName(name, label=version)
+
+
+def commit_of(version: Version) -> str:
+    """A version's commit id in the Hub's world: upstream's, else 40 hex digits of the version's id."""
+    revision = version.revision
+    return revision if revision is not None and _COMMIT.match(revision) else version.id.hex[:40]
