@@ -1,0 +1,76 @@
+"""The catalog: what one operation can see of a store while it holds its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from casstore.blobs import BlobReader
+from casstore.closure import FrameName, closure
+from casstore.digests import BLAKE3, Digest
+from casstore.engine import Engine
+from casstore.errors import InvalidInputError, NotFoundError
+from casstore.frames import FrameKind
+from casstore.index.rows import BlobInfo
+from casstore.recipes import Recipe
+from casstore.refs import Ref, RefKey, RefKind
+from casstore.trees import Tree
+from casstore.versions import Version
+
+_HEX = frozenset("0123456789abcdef")
+
+
+class Reader:
+    """Look-ups of blobs, recipes, trees, versions and refs. Safe for threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find_blob(self, digest: Digest) -> BlobInfo | None:
+        """A blob by its SHA-256 or its git id; None unless the store has all of it."""
+        return self._engine.ledger.rows.blob(digest)
+
+    def open_blob(self, sha256: Digest) -> BlobReader:
+        """A blob for reading. Raises NotFoundError, or DamagedError when its recipe is wrong."""
+        recipe = self._engine.ledger.rows.recipe_of(sha256)
+        if recipe is None:
+            raise NotFoundError(f"the blob {sha256} is not in the store")
+        return BlobReader(self._engine, self.recipe(recipe))
+
+    def recipe(self, digest: Digest) -> Recipe:
+        """A recipe. Raises NotFoundError or DamagedError, as do `tree` and `version`."""
+        return Recipe.decode(bytes(self._engine.content(FrameKind.RECIPE, digest.value)), digest)
+
+    def tree(self, digest: Digest) -> Tree:
+        """A tree."""
+        return Tree.decode(bytes(self._engine.content(FrameKind.TREE, digest.value)), digest)
+
+    def version(self, digest: Digest) -> Version:
+        """A version."""
+        return Version.decode(bytes(self._engine.content(FrameKind.VERSION, digest.value)), digest)
+
+    def refs(self, kind: RefKind | None = None, name: str | None = None) -> list[Ref]:
+        """The refs of a kind, of a name, or both, in the order in which they were made."""
+        return self._engine.ledger.refs.all(kind, name)
+
+    def ref(self, key: RefKey) -> Ref | None:
+        """One ref."""
+        return self._engine.ledger.refs.get(key)
+
+    def versions_with_prefix(self, prefix: str) -> list[Digest]:
+        """The versions whose id begins with these hex digits, those included that no ref names and gc has not taken."""
+        if not prefix or len(prefix) > 64 or not _HEX.issuperset(prefix):
+            raise InvalidInputError(f"{prefix!r} is not the beginning of a version id")
+        low, high = bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
+        return [Digest(BLAKE3, value) for value in self._engine.ledger.rows.with_prefix(FrameKind.VERSION, low, high)]
+
+    def stored_bytes(self, versions: Iterable[Digest]) -> int:
+        """The bytes of all frames that these versions need, each counted once."""
+        seen: set[FrameName] = set()
+        total = 0
+        for version in versions:
+            for name in closure(self._engine, FrameKind.VERSION, version):
+                if name not in seen:
+                    seen.add(name)
+                    row = self._engine.ledger.rows.frame(*name)
+                    total += row.length if row is not None else 0
+        return total

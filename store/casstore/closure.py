@@ -1,0 +1,52 @@
+"""The closure of a ref: every frame that its target needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from casstore.digests import Digest
+from casstore.engine import Engine
+from casstore.frames import FrameKind
+from casstore.recipes import Recipe
+from casstore.refs import Ref, RefKind
+from casstore.trees import Tree
+from casstore.versions import Version
+
+FrameName: TypeAlias = tuple[FrameKind, bytes]
+"""A frame's kind and the 32 raw bytes of its digest."""
+
+
+def root_of(ref: Ref) -> tuple[FrameKind, Digest]:
+    """What a ref points at: a recipe for a partial one, else a version."""
+    return (FrameKind.RECIPE if ref.key.kind is RefKind.PARTIAL else FrameKind.VERSION), ref.target
+
+
+def closure(engine: Engine, kind: FrameKind, digest: Digest) -> Iterator[FrameName]:
+    """Every frame that a version or a recipe needs, itself first, the bases of deltas too; some may come twice.
+
+    Sees what gc has condemned, since it must be able to rescue it. Raises DamagedError or NotFoundError when the version,
+    its tree or a recipe cannot be read; a recipe that is marked as damaged is left out.
+    """
+    yield kind, digest.value
+    if kind is FrameKind.VERSION:
+        version = Version.decode(bytes(engine.content(kind, digest.value, condemned_too=True)), digest)
+        yield FrameKind.TREE, version.tree.value
+        raw = bytes(engine.content(FrameKind.TREE, version.tree.value, condemned_too=True))
+        for entry in Tree.decode(raw, version.tree).files:
+            assert entry.blob is not None
+            recipe = engine.ledger.rows.recipe_of(entry.blob, condemned_too=True)
+            if recipe is not None:
+                yield FrameKind.RECIPE, recipe.value
+                yield from _chunks(engine, recipe)
+    elif kind is FrameKind.RECIPE:
+        yield from _chunks(engine, digest)
+
+
+def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
+    recipe = Recipe.decode(bytes(engine.content(FrameKind.RECIPE, digest.value, condemned_too=True)), digest)
+    for part in recipe.parts:
+        yield FrameKind.CHUNK, part.chunk
+        row = engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk, condemned_too=True)
+        if row is not None and row.base is not None:
+            yield FrameKind.CHUNK, row.base

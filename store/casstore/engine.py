@@ -1,0 +1,92 @@
+"""What every operation on one open store shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from casstore import codecs
+from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
+from casstore.digests import BLAKE3, Digest, blake3_digest
+from casstore.errors import DamagedError, NotFoundError
+from casstore.frames import FrameKind, parse_frame
+from casstore.index.rows import FrameRow
+from casstore.layout import Layout
+from casstore.ledger import Ledger
+from casstore.packs import PackReader
+from casstore.workers import Workers
+
+PACK_BYTES = 64 << 20
+"""When a pack is that large it is sealed and the next begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a store works; none of it changes what is stored. Sizes in bytes."""
+
+    pack_bytes: int = PACK_BYTES
+    in_flight_bytes: int = 48 << 20
+    read_ahead_bytes: int = 24 << 20
+
+
+def no_spans(_name: str, _source: RandomAccess) -> Sequence[Span]:
+    """The span finder of a store that knows no formats."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One open store's parts."""
+
+    layout: Layout
+    ledger: Ledger
+    packs: PackReader
+    workers: Workers
+    sealer: ThreadPoolExecutor
+    settings: Settings
+    finder: SpanFinder
+
+    def content(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> bytes | bytearray:
+        """The content of a frame, decoded and checked against its digest.
+
+        Raises DamagedError when the index has it and the bytes are missing or wrong, NotFoundError when it has not.
+        """
+        row = self.ledger.rows.frame(kind, digest, condemned_too=condemned_too)
+        if row is None:
+            raise NotFoundError(f"{_what(kind, digest)} is not in the store")
+        return self.content_at(row)
+
+    def content_at(self, row: FrameRow) -> bytes | bytearray:
+        """The same for a row that was looked up before."""
+        what = _what(row.kind, row.digest)
+        try:
+            frame = self.packs.read(row.pack, row.offset, row.length)
+        except FileNotFoundError as error:
+            # A compaction may have moved the frame and unlinked its pack since the look-up.
+            again = self.ledger.rows.frame(row.kind, row.digest)
+            if again is None or again.pack == row.pack:
+                raise DamagedError(what, f"its pack {row.pack.hex()} is missing") from error
+            return self.content_at(again)
+        except DamagedError as error:
+            raise DamagedError(what, error.reason) from error
+        return decoded(frame, row.kind, row.digest)
+
+
+def decoded(frame: bytes, kind: FrameKind, digest: bytes) -> bytes | bytearray:
+    """The content of a frame's bytes, checked against the digest. Raises DamagedError."""
+    what = _what(kind, digest)
+    try:
+        header, payload = parse_frame(frame, check=False)
+        if header.kind is not kind or header.digest != digest:
+            raise DamagedError(what, "another frame lies in its place")
+        raw = codecs.decode(header.codec, payload, header.raw_length)
+    except DamagedError as error:
+        raise DamagedError(what, error.reason) from error
+    if blake3_digest(raw) != Digest(BLAKE3, digest):
+        raise DamagedError(what, "its bytes do not match its digest")
+    return raw
+
+
+def _what(kind: FrameKind, digest: bytes) -> str:
+    return f"{kind.name.lower()} {digest.hex()}"

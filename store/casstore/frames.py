@@ -1,0 +1,136 @@
+"""Frames: one encoded chunk or record with its header. FORMAT.md, "Frames", gives the bytes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from blake3 import blake3
+
+from casstore.buffers import Buffer
+from casstore.digests import GIT_BLOB, SHA256, Digest
+from casstore.errors import DamagedError
+from casstore.recipes import Recipe
+
+_FIELDS = struct.Struct("<4sBBBBIIHH32s32s")
+CHECKSUM_BYTES = 8
+_MAGIC = b"CFRM"
+_NO_BASE = bytes(32)
+_CHUNK_HINT = struct.Struct("<B8s")
+_RECIPE_HINT = struct.Struct("<32sQB20s")
+
+HEADER_BYTES = _FIELDS.size + CHECKSUM_BYTES
+MAX_RAW_BYTES = 1 << 30
+"""No frame decodes to more: a chunk has at most 8 MiB, and a record of this size would list 26 million chunks."""
+
+
+class FrameKind(IntEnum):
+    """What a frame holds."""
+
+    CHUNK = 1
+    RECIPE = 2
+    TREE = 3
+    VERSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """A frame's header.
+
+    ``digest`` is the 32 raw bytes of the content's BLAKE3; ``base`` those of the chunk that a delta is against, or
+    empty; ``hint`` helps to rebuild the index without decoding; lengths are bytes.
+    """
+
+    kind: FrameKind
+    digest: bytes
+    codec: int
+    raw_length: int
+    stored_length: int
+    base: bytes = b""
+    cast: int = 0
+    hint: bytes = b""
+
+    @property
+    def frame_length(self) -> int:
+        """Bytes of the whole frame: header, hint and payload."""
+        return HEADER_BYTES + len(self.hint) + self.stored_length
+
+    def fields(self) -> bytes:
+        """The fixed fields and the hint, as they stand in the frame and in the pack's trailer."""
+        fixed = _FIELDS.pack(
+            _MAGIC,
+            self.kind,
+            self.codec,
+            self.cast,
+            0,
+            self.raw_length,
+            self.stored_length,
+            len(self.hint),
+            0,
+            self.digest,
+            self.base or _NO_BASE,
+        )
+        return fixed + self.hint
+
+
+def encode_frame(header: FrameHeader, payload: Buffer) -> bytes:
+    """A whole frame: fields, checksum over fields, hint and payload, then hint and payload."""
+    fields = header.fields()
+    hasher = blake3(fields)
+    hasher.update(payload)
+    fixed, hint = fields[: _FIELDS.size], fields[_FIELDS.size :]
+    return b"".join((fixed, hasher.digest(length=CHECKSUM_BYTES), hint, payload))
+
+
+def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> FrameHeader:
+    """Read fields and hint at ``offset``; between them lie ``checksum_bytes``. Raises DamagedError when they are none."""
+    try:
+        magic, kind, codec, cast, _, raw, stored, hint_length, _, digest, base = _FIELDS.unpack_from(data, offset)
+        if magic != _MAGIC:
+            raise DamagedError("a frame header", "it does not begin with the frame's magic")
+        kind = FrameKind(kind)
+    except (struct.error, ValueError) as error:
+        raise DamagedError("a frame header", "it is cut short or of no known kind") from error
+    start = offset + _FIELDS.size + checksum_bytes
+    hint = bytes(memoryview(data)[start : start + hint_length])
+    if len(hint) != hint_length or raw > MAX_RAW_BYTES:
+        raise DamagedError("a frame header", "its lengths cannot be")
+    return FrameHeader(kind, digest, codec, raw, stored, b"" if base == _NO_BASE else base, cast, hint)
+
+
+def parse_frame(data: Buffer, *, check: bool) -> tuple[FrameHeader, memoryview]:
+    """Header and payload of a whole frame; with ``check`` its checksum is verified.
+
+    Raises DamagedError for anything that is not exactly one frame.
+    """
+    view = memoryview(data)
+    header = parse_fields(view, 0, checksum_bytes=CHECKSUM_BYTES)
+    if len(view) != header.frame_length:
+        raise DamagedError(f"the frame of {header.digest.hex()}", "it has another length than its header says")
+    payload = view[HEADER_BYTES + len(header.hint) :]
+    if check:
+        hasher = blake3(header.fields())
+        hasher.update(payload)
+        if hasher.digest(length=CHECKSUM_BYTES) != view[_FIELDS.size : HEADER_BYTES]:
+            raise DamagedError(f"the frame of {header.digest.hex()}", "its checksum does not match")
+    return header, payload
+
+
+def chunk_hint(item_width: int, key: bytes) -> bytes:
+    """What a tensor chunk's frame says of it: bytes per element and the similarity key; empty without a key."""
+    return _CHUNK_HINT.pack(item_width, key) if key else b""
+
+
+def recipe_hint(recipe: Recipe) -> bytes:
+    """What a recipe's frame says of its blob, so that the index can be rebuilt without decoding."""
+    git = recipe.git.value if recipe.git is not None else bytes(20)
+    return _RECIPE_HINT.pack(recipe.sha256.value, recipe.size_bytes, recipe.git is not None, git)
+
+
+def parse_recipe_hint(hint: bytes) -> tuple[Digest, int, Digest | None]:
+    """The inverse of `recipe_hint`: the blob's SHA-256, its size in bytes, its git id or None."""
+    if len(hint) != _RECIPE_HINT.size:
+        raise DamagedError("a recipe's frame", "its hint has a wrong length")
+    sha256, size_bytes, has_git, git = _RECIPE_HINT.unpack(hint)
+    return Digest(SHA256, sha256), size_bytes, Digest(GIT_BLOB, git) if has_git else None

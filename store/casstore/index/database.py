@@ -1,0 +1,129 @@
+"""One SQLite connection for one process, shared by its threads."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from casstore import files
+from casstore.errors import BusyError, FullError, NeedsRepairError, NewerFormatError, NotWritableError
+from casstore.index import schema
+
+_WAIT_SECONDS = 60
+_WAL_LIMIT_BYTES = 4 << 20
+_CACHE_KIB = 8192
+
+
+class Database:
+    """Runs statements; gives SQLite's failures as the engine's errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        with self._explained():
+            self._connection = sqlite3.connect(
+                path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            # FULL: with NORMAL a power cut loses commits that were acknowledged. Checkpoints are ours alone to make.
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0", f"cache_size=-{_CACHE_KIB}"):
+                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+            if sys.platform == "darwin":
+                self._connection.execute("PRAGMA fullfsync=1")
+                self._connection.execute("PRAGMA checkpoint_fullfsync=1")
+            version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > schema.VERSION:
+            self._connection.close()
+            raise NewerFormatError(f"the index {path} was written by a newer release", remedy="upgrade casmodels")
+        if version < schema.VERSION:
+            schema.migrate(self._connection)
+
+    @classmethod
+    def create(cls, path: Path) -> None:
+        """Make an empty index, whole or not at all."""
+        temporary = path.with_name(f"{path.name}.new")
+        remove_database(temporary)
+        with files.translated(path):
+            connection = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            schema.migrate(connection)
+        finally:
+            connection.close()
+        install(temporary, path)
+
+    def execute(self, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; gives all rows."""
+        with self._lock, self._explained():
+            return self._connection.execute(statement, tuple(values)).fetchall()
+
+    def execute_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run one statement for each row of values."""
+        with self._lock, self._explained():
+            self._connection.executemany(statement, rows)
+
+    def iterate(self, statement: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run one statement and give its rows as they are wanted; the caller holds the connection meanwhile."""
+        with self._lock, self._explained():
+            yield from self._connection.execute(statement, tuple(values))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """One write transaction, ``BEGIN IMMEDIATE`` to COMMIT; anything raised inside rolls it back."""
+        with self._lock:
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                raise
+
+    def checkpoint_if_large(self) -> None:
+        """Fold the write-ahead log into the file when it has grown; call it under the commit lock only."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        with contextlib.suppress(FileNotFoundError):
+            if log.stat().st_size > _WAL_LIMIT_BYTES:
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            text = str(error)
+            if "full" in text or "disk I/O" in text:
+                raise FullError(f"the index {self._path} cannot grow: {text}", remedy="free some space") from error
+            if "readonly" in text or "unable to open" in text:
+                raise NotWritableError(f"the index {self._path} is not writable: {text}") from error
+            if "locked" in text or "busy" in text:
+                raise BusyError(f"the index {self._path} is busy", remedy="try again") from error
+            raise NeedsRepairError(f"the index {self._path} cannot be read: {text}") from error
+        except sqlite3.DatabaseError as error:
+            raise NeedsRepairError(f"the index {self._path} is damaged: {error}") from error
+
+
+def install(temporary: Path, path: Path) -> None:
+    """Put a finished database in the place of another."""
+    for suffix in ("-wal", "-shm"):
+        files.unlink(path.with_name(path.name + suffix))
+    with temporary.open("rb") as file:
+        files.sync_file(file.fileno(), temporary)
+    files.rename(temporary, path)
+    files.sync_directory(path.parent)
+
+
+def remove_database(path: Path) -> None:
+    """Unlink a database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        files.unlink(path.with_name(path.name + suffix))

@@ -1,0 +1,134 @@
+"""Places: what the store saw or wrote at a directory outside, so that unchanged files need no reading.
+
+Size, modification time and inode tell whether a file is as it was, with git's rule for racy timestamps: a file whose time is
+not clearly before the moment when the place was saved may have changed within the clock's grain, and is not trusted.
+Losing a place costs only a re-reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from casstore.digests import SHA256, Digest
+from casstore.index.database import Database
+
+_RACY_NS = 20_000_000
+"""Two ticks of a 100 Hz kernel clock: the grain of file times on Linux and macOS file systems with nanoseconds."""
+_COARSE_RACY_NS = 2_000_000_000
+"""The grain of file systems that keep whole (FAT: even) seconds."""
+
+
+class PlaceKind(StrEnum):
+    """How the files came to be there."""
+
+    CHECKOUT = "checkout"
+    CHECKPOINT = "checkpoint"
+    VIEW = "view"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was when its content was known: bytes, nanoseconds, inode number, and the content's SHA-256."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    blob: Digest
+
+    @classmethod
+    def of(cls, status: os.stat_result, blob: Digest) -> FileState:
+        """The state of a file of that status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, blob)
+
+    def matches(self, status: os.stat_result, saved_ns: int) -> bool:
+        """Whether a file of that status surely still has the content; ``saved_ns`` is when the place was saved."""
+        if (self.size_bytes, self.mtime_ns, self.inode) != (status.st_size, status.st_mtime_ns, status.st_ino):
+            return False
+        grain_ns = _RACY_NS if self.mtime_ns % 1_000_000_000 else _COARSE_RACY_NS
+        return self.mtime_ns + grain_ns < saved_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of a directory (or, for a checkpoint of one file, that file): times are ns since 1970 UTC."""
+
+    path: str
+    kind: PlaceKind
+    name: str
+    version: Digest
+    files: Mapping[str, FileState]
+    saved_ns: int
+    used_ns: int = 0
+
+
+class Places:
+    """Look-ups and changes of places. A place is known by its absolute path."""
+
+    def __init__(self, database: Database, writing: Callable[[], AbstractContextManager[None]]) -> None:
+        self._database = database
+        self._writing = writing
+
+    def load(self, directory: Path) -> Place | None:
+        """What is known of a directory."""
+        rows = self._database.execute(f"SELECT {_COLUMNS} FROM places WHERE path = ?", (_key(directory),))
+        return _place(rows[0]) if rows else None
+
+    def save(self, place: Place) -> None:
+        """Remember a place, instead of what was known of it before."""
+        files = {
+            path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in place.files.items()
+        }
+        packed = zlib.compress(json.dumps(files, separators=(",", ":")).encode("ascii"), 1)
+        used_ns = place.used_ns or time.time_ns()
+        row = (_key(place.path), place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
+        with self._writing():
+            self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def forget(self, directory: Path) -> None:
+        """Know nothing of a directory any more."""
+        with self._writing():
+            self._database.execute("DELETE FROM places WHERE path = ?", (_key(directory),))
+
+    def all(self, kind: PlaceKind | None = None, name: str | None = None) -> list[Place]:
+        """The places of a kind, of a name, or both; last saved first."""
+        rows = self._database.execute(
+            f"SELECT {_COLUMNS} FROM places WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2) "
+            "ORDER BY saved_ns DESC",
+            (kind, name),
+        )
+        return [_place(row) for row in rows]
+
+    def touch(self, directory: Path) -> None:
+        """Note that a place was used now."""
+        with self._writing():
+            self._database.execute("UPDATE places SET used_ns = ? WHERE path = ?", (time.time_ns(), _key(directory)))
+
+
+_COLUMNS = "path, kind, name, version, saved_ns, used_ns, files"
+
+
+def _key(directory: Path | str) -> bytes:
+    """A path as bytes, since SQLite's text cannot hold names that are no UTF-8."""
+    return os.fsencode(os.path.abspath(directory))
+
+
+def _place(row: tuple[object, ...]) -> Place:
+    path, kind, name, version, saved_ns, used_ns, packed = row
+    assert isinstance(path, bytes)
+    assert isinstance(packed, bytes)
+    assert isinstance(saved_ns, int)
+    assert isinstance(used_ns, int)
+    listed = json.loads(zlib.decompress(packed))
+    files = {
+        file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
+        for file, (size_bytes, mtime_ns, inode, blob) in listed.items()
+    }
+    return Place(os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns)

@@ -1,0 +1,225 @@
+"""The rows of packs, frames and blobs: where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest
+from casstore.frames import FrameHeader, FrameKind, parse_recipe_hint
+from casstore.index.database import Database
+from casstore.packs import SealedPack
+
+_UPSERT_FRAME = """
+INSERT INTO frames (kind, digest, pack, offset, length, raw_length, codec, state, base)
+VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
+ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
+    raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base
+WHERE frames.state != 0
+"""
+_UPSERT_BLOB = """
+INSERT INTO blobs (sha256, recipe, size_bytes, git) VALUES (?, ?, ?, ?)
+ON CONFLICT (sha256) DO UPDATE SET recipe = excluded.recipe, git = coalesce(excluded.git, blobs.git)
+WHERE excluded.git IS NOT NULL
+    OR NOT EXISTS (SELECT 1 FROM frames WHERE kind = 2 AND digest = blobs.recipe AND state = 0)
+"""
+
+
+class State(IntEnum):
+    """What a frame's row is good for.
+
+    CONDEMNED rows are invisible: gc will drop them. DAMAGED ones too, and storing the content again heals them. An
+    INCOMPLETE recipe can be read, but some chunk of it is damaged, so its blob does not count as had.
+    """
+
+    LIVE = 0
+    CONDEMNED = 1
+    DAMAGED = 2
+    INCOMPLETE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """Where a frame lies: the pack's id, byte offset and frame length; and its content's length before encoding."""
+
+    kind: FrameKind
+    digest: bytes
+    pack: bytes
+    offset: int
+    length: int
+    raw_length: int
+    codec: int
+    base: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A blob that the store has."""
+
+    sha256: Digest
+    size_bytes: int
+    recipe: Digest
+    git: Digest | None = None
+
+
+class Rows:
+    """Look-ups and changes of the rows of packs, frames and blobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def frame(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> FrameRow | None:
+        """Where a frame is that may be read; None when there is none, or it is damaged, or (but for gc) condemned."""
+        found = self._database.execute(
+            "SELECT packs.id, offset, length, raw_length, codec, base FROM frames "
+            "JOIN packs ON packs.number = frames.pack WHERE kind = ? AND digest = ? AND state IN (0, 3, ?)",
+            (kind, digest, State.CONDEMNED if condemned_too else State.LIVE),
+        )
+        return FrameRow(kind, digest, *found[0]) if found else None
+
+    def is_live(self, kind: FrameKind, digest: bytes) -> bool:
+        """Whether content of that digest need not be stored again."""
+        found = self._database.execute(
+            "SELECT 1 FROM frames WHERE kind = ? AND digest = ? AND state = 0", (kind, digest)
+        )
+        return bool(found)
+
+    def blob(self, digest: Digest) -> BlobInfo | None:
+        """A blob by its SHA-256 or git id, if all of it is here."""
+        column = {SHA256: "sha256", GIT_BLOB: "git"}[digest.algorithm]
+        found = self._database.execute(
+            "SELECT sha256, blobs.size_bytes, recipe, git FROM blobs JOIN frames ON kind = 2 AND digest = recipe "
+            f"WHERE {column} = ? AND state = 0",
+            (digest.value,),
+        )
+        return _blob(found[0]) if found else None
+
+    def recipe_of(self, sha256: Digest, *, condemned_too: bool = False) -> Digest | None:
+        """The recipe of a blob that may be read, though some of its chunks may be damaged."""
+        found = self._database.execute(
+            "SELECT recipe FROM blobs JOIN frames ON kind = 2 AND digest = recipe "
+            "WHERE sha256 = ? AND state IN (0, 3, ?)",
+            (sha256.value, State.CONDEMNED if condemned_too else State.LIVE),
+        )
+        return Digest(BLAKE3, found[0][0]) if found else None
+
+    def with_prefix(self, kind: FrameKind, low: bytes, high: bytes) -> list[bytes]:
+        """The digests of readable frames of a kind from ``low`` up to and including ``high``."""
+        found = self._database.execute(
+            "SELECT digest FROM frames WHERE kind = ? AND digest BETWEEN ? AND ? AND state IN (0, 3)", (kind, low, high)
+        )
+        return [row[0] for row in found]
+
+    def pack_ids(self) -> set[bytes]:
+        """The packs that count."""
+        return {row[0] for row in self._database.execute("SELECT id FROM packs")}
+
+    def add_pack(self, pack: SealedPack) -> None:
+        """Enter a durable pack. A frame that is live elsewhere stays there; one that is not, lives here now."""
+        self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
+        ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
+        self._database.execute_many(
+            _UPSERT_FRAME,
+            (
+                (
+                    placed.header.kind,
+                    placed.header.digest,
+                    number,
+                    placed.offset,
+                    placed.header.frame_length,
+                    placed.header.raw_length,
+                    placed.header.codec,
+                    placed.header.base or None,
+                )
+                for placed in pack.frames
+            ),
+        )
+        recipes = (placed.header for placed in pack.frames if placed.header.kind is FrameKind.RECIPE)
+        self._database.execute_many(_UPSERT_BLOB, (_blob_row(header) for header in recipes))
+
+    def remove_pack(self, pack_id: bytes) -> int:
+        """Drop a pack's row and the rows of the frames in it; gives how many of those were not condemned."""
+        found = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack_id,))
+        if not found:
+            return 0
+        ((number,),) = found
+        ((needed,),) = self._database.execute("SELECT count(*) FROM frames WHERE pack = ? AND state != 1", (number,))
+        self._database.execute("DELETE FROM frames WHERE pack = ?", (number,))
+        self._database.execute("DELETE FROM packs WHERE number = ?", (number,))
+        return int(needed)
+
+    def acquit_all(self) -> None:
+        """Let everything that is condemned be live again."""
+        self._database.execute("UPDATE frames SET state = 0 WHERE state = 1")
+
+    def acquit(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
+        """Let these be live again if they are condemned."""
+        self._database.execute_many(
+            "UPDATE frames SET state = 0 WHERE kind = ? AND digest = ? AND state = 1", list(names)
+        )
+
+    def any_condemned(self) -> bool:
+        """Whether a gc has condemned frames that it has not dropped yet."""
+        return bool(self._database.execute("SELECT 1 FROM frames WHERE state = 1 LIMIT 1"))
+
+    def set_state(self, kind: FrameKind, digests: Iterable[bytes], state: State) -> None:
+        """Mark frames."""
+        self._database.execute_many(
+            "UPDATE frames SET state = ? WHERE kind = ? AND digest = ?", ((state, kind, digest) for digest in digests)
+        )
+
+    def frames_of(self, pack_id: bytes) -> Iterator[FrameRow]:
+        """The readable frames that live in a pack, in the order of their offsets."""
+        rows = self._database.execute(
+            "SELECT kind, digest, offset, length, raw_length, codec FROM frames "
+            "WHERE pack = (SELECT number FROM packs WHERE id = ?) AND state IN (0, 3) ORDER BY offset",
+            (pack_id,),
+        )
+        for kind, digest, *where in rows:
+            yield FrameRow(FrameKind(kind), digest, pack_id, *where)
+
+    def packs_to_verify(self, before_ns: int) -> list[tuple[bytes, int]]:
+        """The packs (id, size in bytes) that no full check has read since that time."""
+        return self._database.execute(
+            "SELECT id, size_bytes FROM packs WHERE verified_ns < ? ORDER BY number", (before_ns,)
+        )  # type: ignore[return-value]
+
+    def set_verified(self, pack_id: bytes, when_ns: int) -> None:
+        """Remember that every byte of a pack was read and found right."""
+        self._database.execute("UPDATE packs SET verified_ns = ? WHERE id = ?", (when_ns, pack_id))
+
+    def totals(self) -> tuple[int, int, int]:
+        """Of the live chunks: how many, bytes before encoding, bytes of their frames."""
+        ((count, raw, stored),) = self._database.execute(
+            "SELECT count(*), coalesce(sum(raw_length), 0), coalesce(sum(length), 0) FROM frames "
+            "WHERE kind = 1 AND state = 0"
+        )
+        return count, raw, stored
+
+    def by_codec(self) -> list[tuple[int, int, int, int]]:
+        """Of the live chunks, for each codec: its number, chunks, bytes before encoding, bytes of their frames."""
+        return self._database.execute(
+            "SELECT codec, count(*), sum(raw_length), sum(length) FROM frames WHERE kind = 1 AND state = 0 GROUP BY codec"
+        )  # type: ignore[return-value]
+
+    def packs_bytes(self) -> int:
+        """The size of all packs that count."""
+        ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
+        return int(size_bytes)
+
+
+def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:
+    sha256, size_bytes, git = parse_recipe_hint(header.hint)
+    return sha256.value, header.digest, size_bytes, git.value if git is not None else None
+
+
+def _blob(row: Sequence[bytes | int | None]) -> BlobInfo:
+    sha256, size_bytes, recipe, git = row
+    assert isinstance(sha256, bytes)
+    assert isinstance(size_bytes, int)
+    assert isinstance(recipe, bytes)
+    assert git is None or isinstance(git, bytes)
+    return BlobInfo(
+        Digest(SHA256, sha256), size_bytes, Digest(BLAKE3, recipe), Digest(GIT_BLOB, git) if git is not None else None
+    )

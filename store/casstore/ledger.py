@@ -1,0 +1,218 @@
+"""The ledger: journal and index kept in step under one lock. Here is the moment that counts.
+
+A change is: take the commit lock, ``BEGIN IMMEDIATE``, bring the index up to the journal, change rows, append to the
+journal and sync it, COMMIT. The order makes a COMMIT that fails after the sync harmless: the next to open replays it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from casstore.digests import Digest
+from casstore.errors import BusyError, DamagedError, NeedsRepairError
+from casstore.index.database import Database
+from casstore.index.refs import Meta, RefRows
+from casstore.index.rows import Rows
+from casstore.journal import Entry, Journal, Operation, PackAdded, PackRemoved, Position, RefMoved
+from casstore.layout import Layout
+from casstore.leases import exclusive
+from casstore.packs import SealedPack, list_packs, pack_path, read_frames, read_pack_sequence
+from casstore.refs import RefKey
+
+_WAIT_SECONDS = 120.0
+_REWRITE_BYTES = 8 << 20
+
+
+class Change:
+    """One transaction in the making: rows are changed at once, operations go to the journal at its end."""
+
+    def __init__(self, rows: Rows, refs: RefRows) -> None:
+        self._rows = rows
+        self._refs = refs
+        self.operations: list[Operation] = []
+
+    def add_pack(self, pack: SealedPack) -> None:
+        """Let a durable pack count."""
+        self._rows.add_pack(pack)
+        self.operations.append(PackAdded(pack.id))
+
+    def remove_pack(self, pack_id: bytes) -> None:
+        """Let a pack count no more; unlink it after the change has ended, not before."""
+        self._rows.remove_pack(pack_id)
+        self.operations.append(PackRemoved(pack_id))
+
+    def set_ref(self, key: RefKey, target: Digest | None) -> None:
+        """Move a ref; None removes it."""
+        before = self._refs.get(key)
+        if target == (before.target if before else None):
+            return
+        order = before.order if before else self._refs.next_order()
+        self._refs.put(key, target, order)
+        self.operations.append(RefMoved(key, before.target if before else None, target, order))
+
+
+class Ledger:
+    """Opens journal and index together and makes every change to them."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._thread_lock = threading.RLock()
+        self.journal = Journal(layout.journal)
+        self.database = Database(layout.index)
+        self._inode = layout.index.stat().st_ino
+        self.rows = Rows(self.database)
+        self.refs = RefRows(self.database)
+        self.meta = Meta(self.database)
+
+    @classmethod
+    def create(cls, layout: Layout) -> None:
+        """Make an empty journal and index."""
+        Database.create(layout.index)
+        Journal(layout.journal).rewrite((), 0)
+
+    def open(self) -> None:
+        """Bring the index up to the journal if it is behind. Raises NeedsRepairError when it is ahead."""
+        position = self.meta.position
+        if position is None or position.offset != self.journal.size_bytes or position.generation != self._generation():
+            with self.locked():
+                pass
+
+    @property
+    def sequence(self) -> int:
+        """The sequence number of the last transaction that the index knows."""
+        position = self.meta.position
+        return position.sequence if position is not None else 0
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Change]:
+        """One transaction over journal and index; nothing of it stays when the block raises."""
+        with self.locked():
+            position = self.meta.position
+            assert position is not None
+            change = Change(self.rows, self.refs)
+            yield change
+            if change.operations:
+                self.meta.set_position(self.journal.append(position, change.operations))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """The commit lock and an index transaction over an index that is level with the journal."""
+        busy = f"another process is writing to the store {self._layout.root}"
+        with self._thread_lock, exclusive(self._layout.commit_lock, _WAIT_SECONDS, busy=busy):
+            if self.is_replaced():
+                raise BusyError(f"the store {self._layout.root} was repaired meanwhile", remedy="run the command again")
+            with self.database.writing():
+                self._catch_up()
+                yield
+            self.database.checkpoint_if_large()
+            if self.journal.size_bytes > _REWRITE_BYTES:
+                self._rewrite_if_worth()
+
+    def check_packs(self) -> None:
+        """Raise NeedsRepairError when a pack was begun after the journal's end: the journal is an old copy."""
+        strangers = set(list_packs(self._layout.packs)) - self.rows.pack_ids()
+        for pack_id in strangers:
+            with contextlib.suppress(FileNotFoundError, DamagedError):
+                _, sequence = read_pack_sequence(pack_path(self._layout.packs, pack_id))
+                position = self.meta.position
+                if position is not None and sequence > position.sequence and not self._moved_on(position):
+                    raise NeedsRepairError(
+                        f"the journal of {self._layout.root} is older than its packs, as from an old backup"
+                    )
+
+    def is_replaced(self) -> bool:
+        """Whether a repair has put another index in the place of the one that is open."""
+        try:
+            return self._layout.index.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        """Close the database, under the commit lock, since SQLite folds in the log when the last one closes."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(Exception):
+                stack.enter_context(exclusive(self._layout.commit_lock, 1.0, busy="closing"))
+            self.database.close()
+
+    def _moved_on(self, position: Position) -> bool:
+        """Whether somebody committed since; then the journal's end is not the one that was compared with."""
+        return self.journal.size_bytes > position.offset
+
+    def _generation(self) -> str:
+        return self.journal.begins().generation
+
+    def _catch_up(self) -> None:
+        start = self.journal.begins()
+        position = self.meta.position
+        if position is None:
+            replay(self._layout.packs, list(self.journal.entries(start)), self.rows, self.refs)
+            position = start
+        elif position.generation != start.generation:
+            # The journal was rewritten. That happens only while the index is level with it, so an index that has not
+            # noticed must stand exactly where the new generation begins.
+            entries = list(self.journal.entries(start))
+            if not entries or entries[0].after.sequence != position.sequence:
+                raise NeedsRepairError(f"the index of {self._layout.root} does not belong to its journal")
+            position = entries[0].after
+        size_bytes = self.journal.size_bytes
+        if size_bytes < position.offset:
+            raise NeedsRepairError(f"the journal of {self._layout.root} is older than its index")
+        if size_bytes > position.offset:
+            entries = list(self.journal.entries(position))
+            if entries:
+                replay(self._layout.packs, entries, self.rows, self.refs)
+                position = entries[-1].after
+            if size_bytes > position.offset:
+                self.journal.cut(position)
+        if position != self.meta.position:
+            self.meta.set_position(position)
+
+    def _rewrite_if_worth(self) -> None:
+        """Begin a new generation of the journal when most of the old one is history."""
+        with self.database.writing():
+            position = self.meta.position
+            assert position is not None
+            operations: list[Operation] = [PackAdded(pack_id) for pack_id in sorted(self.rows.pack_ids())]
+            operations += [RefMoved(ref.key, None, ref.target, ref.order) for ref in self.refs.all()]
+            if 2 * _LINE_BYTES * len(operations) < self.journal.size_bytes:
+                self.meta.set_position(self.journal.rewrite(operations, position.sequence))
+
+
+_LINE_BYTES = 100
+"""About what one operation takes in the journal."""
+
+
+def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> None:
+    """Do to the index what the journal says.
+
+    Packs that were removed go first and packs that came and went are skipped, so that of two copies of a frame the
+    one that stays is entered. What is condemned is let go: the transactions replayed may need it, and a gc that finds
+    nothing condemned just drops nothing. Raises NeedsRepairError when a pack is missing, or when an index so old that
+    frames it counts on have since been dropped can only be rebuilt.
+    """
+    operations = [operation for entry in entries for operation in entry.operations]
+    removed = {operation.id for operation in operations if isinstance(operation, PackRemoved)}
+    known = rows.pack_ids()
+    if any([rows.remove_pack(pack_id) for pack_id in removed & known]):
+        raise NeedsRepairError("the index is too far behind its journal to be brought up to it")
+    for operation in operations:
+        match operation:
+            case PackAdded(pack_id) if pack_id not in removed and pack_id not in known:
+                rows.add_pack(sealed_pack(packs, pack_id))
+            case RefMoved(key, _, new, order):
+                refs.put(key, new, order)
+            case _:
+                pass
+    rows.acquit_all()
+
+
+def sealed_pack(packs: Path, pack_id: bytes) -> SealedPack:
+    """A pack that lies in the store, as it was when sealed. Raises NeedsRepairError when it does not."""
+    path = pack_path(packs, pack_id)
+    try:
+        return SealedPack(pack_id, path.stat().st_size, read_frames(path))
+    except FileNotFoundError as error:
+        raise NeedsRepairError(f"the pack {path.name} is missing") from error

@@ -1,0 +1,163 @@
+"""The pipeline from a source to encoded chunks: read and cut, hash, look up, encode. Memory does not grow with the file.
+
+One thread reads and cuts, one feeds the blob's hashers (their order matters), the coders hash and encode chunks; the
+caller takes the results in order. The bytes in flight are bounded, so that a slow disk or coder holds the reader back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from blake3 import blake3
+
+from casstore import codecs
+from casstore.buffers import Buffer
+from casstore.chunkers import cut
+from casstore.chunkers.spans import Piece, RandomAccess, Span
+from casstore.digests import GIT_BLOB, SHA256, Digest, git_blob_hasher
+from casstore.workers import Workers
+
+GIT_LIMIT_BYTES = 16 << 20
+"""Larger blobs get no git id unless it is asked for: the Hub keeps only small files in git (10 MB at most)."""
+
+
+class Known(Protocol):
+    """Says whether a chunk of that digest need not be encoded."""
+
+    def __call__(self, digest: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CodedChunk:
+    """One chunk in its blob's order; ``payload`` is None when the store has it already."""
+
+    piece: Piece
+    digest: bytes
+    codec: int
+    payload: Buffer | None
+
+
+class BlobHashers:
+    """The running digests of a whole blob."""
+
+    def __init__(self, size_bytes: int, *, git: bool) -> None:
+        self._sha256 = hashlib.sha256()
+        self._git = git_blob_hasher(size_bytes) if git or size_bytes <= GIT_LIMIT_BYTES else None
+
+    def update(self, data: bytes) -> None:
+        """The next bytes."""
+        self._sha256.update(data)
+        if self._git is not None:
+            self._git.update(data)
+
+    @property
+    def sha256(self) -> Digest:
+        """The SHA-256 so far."""
+        return Digest(SHA256, self._sha256.digest())
+
+    @property
+    def git(self) -> Digest | None:
+        """Git's id of the blob, if it was asked for or the blob is small."""
+        return Digest(GIT_BLOB, self._git.digest()) if self._git is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    chunk: Future[CodedChunk]
+    hashed: Future[None]
+    length: int
+
+
+class Budget:
+    """So many bytes may be in flight; one piece is always let through."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._used = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def take(self, length: int) -> bool:
+        """Wait until there is room; False when the budget was closed meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._used or self._used + length <= self._limit)
+            self._used += length
+            return not self._closed
+
+    def give(self, length: int) -> None:
+        """Room is free again."""
+        with self._changed:
+            self._used -= length
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let everybody go who waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def coded_chunks(
+    source: RandomAccess,
+    spans: Callable[[], Sequence[Span]],
+    hashers: BlobHashers,
+    known: Known,
+    workers: Workers,
+    in_flight_bytes: int,
+) -> Iterator[CodedChunk]:
+    """The chunks of a source, in order; when it ends, ``hashers`` have seen every byte.
+
+    ``spans`` is called in the reading thread. Whatever goes wrong in a thread is raised here.
+    """
+    budget = Budget(in_flight_bytes)
+    flights: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            for piece, data in cut(source, spans()):
+                if not budget.take(piece.length):
+                    return
+                hashed = workers.in_order("hasher", hashers.update, data)
+                flights.put(_Flight(workers.code(_code, piece, data, known), hashed, piece.length))
+        finally:
+            flights.put(None)
+
+    reading = workers.in_order("reader", read)
+    try:
+        while (flight := flights.get()) is not None:
+            chunk = flight.chunk.result()
+            flight.hashed.result()
+            yield chunk
+            budget.give(flight.length)
+        reading.result()
+    finally:
+        budget.close()
+        _drain(reading, flights)
+
+
+def _code(piece: Piece, data: bytes, known: Known) -> CodedChunk:
+    digest = blake3(data).digest()
+    if known(digest):
+        return CodedChunk(piece, digest, 0, None)
+    codec, payload = codecs.encode(data, piece.item_width)
+    return CodedChunk(piece, digest, codec, payload)
+
+
+def _drain(reading: Future[None], flights: queue.SimpleQueue[_Flight | None]) -> None:
+    """Wait for the reader to end, so that nobody reads from a source that its owner then closes."""
+    if not reading.done() or not flights.empty():
+        try:
+            reading.exception()
+        except CancelledError:
+            return
+        while not flights.empty():
+            flight = flights.get()
+            if flight is not None:
+                flight.chunk.cancel()
+                flight.hashed.cancel()

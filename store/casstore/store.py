@@ -1,0 +1,185 @@
+"""A store: open it, then read or write within operations that each hold a lease."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from casstore import files
+from casstore.catalog import Reader
+from casstore.chunkers.spans import SpanFinder
+from casstore.engine import Engine, Settings, no_spans
+from casstore.errors import NeedsRepairError, NotAStoreError
+from casstore.index.places import Places
+from casstore.layout import Layout
+from casstore.leases import Lease, exclusive
+from casstore.ledger import Ledger
+from casstore.packs import PackReader
+from casstore.transactions import Transaction
+from casstore.workers import Workers
+
+_CREATE_WAIT_SECONDS = 60.0
+
+
+class Store:
+    """An open store. Safe for threads; a forked child opens it anew by itself.
+
+    ``finder`` tells where tensors lie in a file; ``workers`` is how many threads code chunks (None: one per core) and
+    ``initializer`` runs at the start of each.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        finder: SpanFinder = no_spans,
+        workers: int | None = None,
+        initializer: Callable[[], object] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.layout = layout
+        self._finder = finder
+        self._worker_count = workers
+        self._initializer = initializer
+        self._settings = settings or Settings()
+        self._lock = threading.Lock()
+        self._opened: Engine | None = None
+        self._process = os.getpid()
+        self._left_to_parent: list[Engine] = []
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        create: bool = False,
+        finder: SpanFinder = no_spans,
+        workers: int | None = None,
+        initializer: Callable[[], object] | None = None,
+        settings: Settings | None = None,
+    ) -> Store:
+        """Open the store in a directory; with ``create``, make one where there is none.
+
+        Raises NotAStoreError, NewerFormatError, NotWritableError, UnfitFileSystemError, NeedsRepairError.
+        """
+        layout = Layout(Path(os.path.abspath(path)))
+        if not layout.exists():
+            if not create:
+                raise NotAStoreError(
+                    f"there is no store at {layout.root}", remedy="`casmodels pull` or `checkpoint` makes one"
+                )
+            _create(layout)
+        layout.check()
+        store = cls(layout, finder=finder, workers=workers, initializer=initializer, settings=settings)
+        store.engine  # noqa: B018 (opens journal and index, so that what is wrong with them is said now)
+        return store
+
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self.layout.root
+
+    @property
+    def engine(self) -> Engine:
+        """The parts, opened again where a fork or a repair has made the old ones unfit."""
+        with self._lock:
+            if os.getpid() != self._process:
+                # SQLite forbids even closing what was opened before the fork: keep it from being collected.
+                if self._opened is not None:
+                    self._left_to_parent.append(self._opened)
+                self._opened, self._process = None, os.getpid()
+            if self._opened is not None and self._opened.ledger.is_replaced():
+                _close(self._opened)
+                self._opened = None
+            if self._opened is None:
+                self._opened = self._open_engine()
+            return self._opened
+
+    @property
+    def places(self) -> Places:
+        """What is known of directories outside."""
+        ledger = self.engine.ledger
+        return Places(ledger.database, ledger.locked)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """One operation that reads."""
+        with self._lease():
+            yield Reader(self.engine)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One operation that writes; what was not committed when the block is left is dropped."""
+        with self._lease():
+            engine = self.engine
+            engine.ledger.check_packs()
+            transaction = Transaction(engine)
+            try:
+                yield transaction
+            finally:
+                transaction.abandon()
+
+    def close(self) -> None:
+        """End the threads and close the files."""
+        with self._lock:
+            if self._opened is not None and os.getpid() == self._process:
+                _close(self._opened)
+            self._opened = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[None]:
+        lease = Lease.take(self.layout.leases)
+        try:
+            yield
+        finally:
+            lease.release()
+
+    def _open_engine(self) -> Engine:
+        if not self.layout.index.exists():
+            raise NeedsRepairError(f"the index of {self.layout.root} is missing")
+        ledger = Ledger(self.layout)
+        try:
+            ledger.open()
+        except BaseException:
+            ledger.close()
+            raise
+        return Engine(
+            self.layout,
+            ledger,
+            PackReader(self.layout.packs),
+            Workers(self._worker_count, self._initializer),
+            ThreadPoolExecutor(1, "casstore-sealer"),
+            self._settings,
+            self._finder,
+        )
+
+
+def _create(layout: Layout) -> None:
+    files.make_directory(layout.root)
+    with exclusive(layout.commit_lock, _CREATE_WAIT_SECONDS, busy=f"the store {layout.root} is being made"):
+        if layout.mark.exists():
+            return
+        for directory in (layout.packs, layout.leases, layout.downloads):
+            files.make_directory(directory)
+        Ledger.create(layout)
+        layout.write_mark()
+
+
+def _close(engine: Engine) -> None:
+    engine.workers.close()
+    engine.sealer.shutdown(wait=True)
+    engine.packs.close()
+    engine.ledger.close()

@@ -1,0 +1,219 @@
+"""Transactions: putting blobs, trees and versions in. Nothing counts before `commit`, everything counts after it.
+
+Packs that fill up on the way are made durable and entered at once, so that memory does not grow with what is put in;
+what lies in them is unreachable, and gc's prey, until a ref is committed that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from casstore import codecs, files
+from casstore.buffers import Buffer
+from casstore.catalog import Reader
+from casstore.chunkers import ShortReadError
+from casstore.closure import closure, root_of
+from casstore.digests import GIT_BLOB, Digest
+from casstore.engine import Engine
+from casstore.errors import ChangedWhileReadError, DigestMismatchError, InvalidInputError
+from casstore.frames import FrameHeader, FrameKind, chunk_hint, recipe_hint
+from casstore.index.rows import BlobInfo
+from casstore.packs import PackWriter, SealedPack, pack_path
+from casstore.pipeline import BlobHashers, CodedChunk, coded_chunks
+from casstore.recipes import Part, Recipe
+from casstore.refs import Ref, RefKey
+from casstore.sources import BytesSource, FileSource, open_source
+from casstore.trees import Tree
+from casstore.versions import Version
+
+Progress = Callable[[int], object]
+"""Called with how many more raw bytes were taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob that was put in; ``added_bytes`` is what it added to the packs, 0 when all of it was there."""
+
+    info: BlobInfo
+    added_bytes: int
+
+
+class Transaction(Reader):
+    """One operation that writes. Not for several threads at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._pack: PackWriter | None = None
+        self._pending: set[tuple[FrameKind, bytes]] = set()
+        self._sealing: list[Future[SealedPack]] = []
+        self._blobs_pending: dict[Digest, BlobInfo] = {}
+        self._refs: dict[RefKey, Digest | None] = {}
+        self.added_bytes = 0
+
+    def find_blob(self, digest: Digest) -> BlobInfo | None:
+        """A blob by its SHA-256 or git id, if all of it is in the store or in this transaction."""
+        return self._blobs_pending.get(digest) or super().find_blob(digest)
+
+    def add_file(
+        self, path: Path, name: str | None = None, expect: Digest | None = None, progress: Progress | None = None
+    ) -> StoredBlob:
+        """Put a regular file in.
+
+        ``name`` tells the span finder what the file is called; ``expect`` is a SHA-256 or git id that its bytes must have.
+        Raises NotFoundError, InvalidInputError, ChangedWhileReadError, DigestMismatchError.
+        """
+        with open_source(path) as source:
+            return self._add(source, name or path.name, str(path), expect, progress)
+
+    def add_bytes(self, data: bytes, name: str, expect: Digest | None = None) -> StoredBlob:
+        """Put a file in whose bytes are in memory."""
+        return self._add(BytesSource(data), name, name, expect, None)
+
+    def add_tree(self, tree: Tree) -> Digest:
+        """Put a tree in. Raises InvalidInputError when it needs a blob that the store has not."""
+        for entry in tree.files:
+            assert entry.blob is not None
+            if self.find_blob(entry.blob) is None:
+                raise InvalidInputError(f"the tree needs {entry.blob} for {entry.path!r}, which is not in the store")
+        self._add_record(FrameKind.TREE, tree.encoded, tree.digest)
+        return tree.digest
+
+    def add_version(self, version: Version) -> Digest:
+        """Put a version in."""
+        self._add_record(FrameKind.VERSION, version.encoded, version.id)
+        return version.id
+
+    def set_ref(self, key: RefKey, target: Digest | None) -> None:
+        """Move a ref when the transaction is committed; None removes it."""
+        self._refs[key] = target
+
+    def commit(self) -> None:
+        """Make everything so far durable and let it count. May be called again after more was put in."""
+        self._seal()
+        packs = []
+        while self._sealing:
+            packs.append(self._sealing.pop(0).result())
+        if not packs and not self._refs:
+            return
+        with self._engine.ledger.change() as change:
+            for pack in packs:
+                change.add_pack(pack)
+            for key, target in self._refs.items():
+                change.set_ref(key, target)
+            self._rescue()
+        self._refs.clear()
+        self._pending.clear()
+        self._blobs_pending.clear()
+
+    def abandon(self) -> None:
+        """Drop what was not committed."""
+        if self._pack is not None:
+            self._pack.abandon()
+            self._pack = None
+        while self._sealing:
+            sealing = self._sealing.pop()
+            if sealing.exception() is None:
+                files.unlink(pack_path(self._engine.layout.packs, sealing.result().id))
+
+    def _add(
+        self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
+    ) -> StoredBlob:
+        before = self.added_bytes
+        hashers = BlobHashers(source.size_bytes, git=expect is not None and expect.algorithm == GIT_BLOB)
+        engine = self._engine
+        parts = []
+        try:
+            for chunk in coded_chunks(
+                source,
+                lambda: engine.finder(name, source),
+                hashers,
+                self._knows_chunk,
+                engine.workers,
+                engine.settings.in_flight_bytes,
+            ):
+                self._add_chunk(chunk)
+                parts.append(Part(chunk.digest, 0, chunk.piece.length))
+                if progress is not None:
+                    progress(chunk.piece.length)
+        except ShortReadError as error:
+            raise ChangedWhileReadError(label) from error
+        source.check_unchanged()
+        recipe = Recipe(hashers.sha256, source.size_bytes, tuple(parts), hashers.git)
+        if expect is not None:
+            actual = recipe.git if expect.algorithm == GIT_BLOB else recipe.sha256
+            if actual != expect:
+                raise DigestMismatchError(label, str(expect), str(actual))
+        self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
+        info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
+        self._blobs_pending[info.sha256] = info
+        if info.git is not None:
+            self._blobs_pending[info.git] = info
+        return StoredBlob(info, self.added_bytes - before)
+
+    def _knows_chunk(self, digest: bytes) -> bool:
+        return (FrameKind.CHUNK, digest) in self._pending or self._engine.ledger.rows.is_live(FrameKind.CHUNK, digest)
+
+    def _add_chunk(self, chunk: CodedChunk) -> None:
+        # Equal chunks that were in flight together are all encoded; only the first is kept.
+        if chunk.payload is None or (FrameKind.CHUNK, chunk.digest) in self._pending:
+            return
+        piece = chunk.piece
+        header = FrameHeader(
+            FrameKind.CHUNK,
+            chunk.digest,
+            chunk.codec,
+            piece.length,
+            len(chunk.payload),
+            hint=chunk_hint(piece.item_width, piece.key),
+        )
+        self._append(header, chunk.payload)
+
+    def _add_record(self, kind: FrameKind, encoded: bytes, digest: Digest, hint: bytes = b"") -> None:
+        if (kind, digest.value) in self._pending or self._engine.ledger.rows.is_live(kind, digest.value):
+            return
+        codec, payload = codecs.encode(encoded, 0)
+        self._append(FrameHeader(kind, digest.value, codec, len(encoded), len(payload), hint=hint), payload)
+
+    def _append(self, header: FrameHeader, payload: Buffer) -> None:
+        if self._pack is None:
+            self._enter_sealed()
+            self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
+        self._pack.append(header, payload)
+        self._pending.add((header.kind, header.digest))
+        self.added_bytes += header.frame_length
+        if self._pack.size_bytes >= self._engine.settings.pack_bytes:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Begin to make the pack durable, on a thread of its own at normal priority."""
+        if self._pack is not None:
+            self._sealing.append(self._engine.sealer.submit(self._pack.seal))
+            self._pack = None
+
+    def _enter_sealed(self) -> None:
+        """Enter the packs that became durable meanwhile, so that what is pending stays small."""
+        done = []
+        while self._sealing and (self._sealing[0].done() or len(self._sealing) > 1):
+            done.append(self._sealing.pop(0).result())
+        if done:
+            with self._engine.ledger.change() as change:
+                for pack in done:
+                    change.add_pack(pack)
+            for pack in done:
+                self._pending.difference_update((placed.header.kind, placed.header.digest) for placed in pack.frames)
+
+    def _rescue(self) -> None:
+        """Let live again what the refs need and a gc condemned after this transaction had looked it up.
+
+        Such a gc waits for this transaction's lease before it drops anything; until then the versions must be readable.
+        """
+        rows = self._engine.ledger.rows
+        if not rows.any_condemned():
+            return
+        for key, target in self._refs.items():
+            if target is not None:
+                kind, digest = root_of(Ref(key, target, 0))
+                rows.acquit(closure(self._engine, kind, digest))
