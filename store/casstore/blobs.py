@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 
+from casstore.buffers import Buffer
 from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
@@ -22,7 +23,7 @@ class BlobReader:
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self._engine = engine
         self._recipe = recipe
-        self._kept: OrderedDict[bytes, bytes | bytearray] = OrderedDict()
+        self._kept: OrderedDict[bytes, Buffer] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -51,7 +52,7 @@ class BlobReader:
     def stream(self, start: int = 0, stop: int | None = None) -> Iterator[memoryview]:
         """Bytes ``start`` to ``stop`` in order, decoded ahead by the store's threads. Raises DamagedError."""
         stop = self.size_bytes if stop is None else min(stop, self.size_bytes)
-        ahead: deque[tuple[int, Part, Future[bytes | bytearray]]] = deque()
+        ahead: deque[tuple[int, Part, Future[Buffer]]] = deque()
         ahead_bytes = 0
         try:
             for begin, part in self._recipe.parts_between(start, stop):
@@ -68,7 +69,7 @@ class BlobReader:
             for _, _, future in ahead:
                 future.cancel()
 
-    def _chunk(self, part: Part, *, keep: bool = False) -> bytes | bytearray:
+    def _chunk(self, part: Part, *, keep: bool = False) -> Buffer:
         with self._lock:
             kept = self._kept.get(part.chunk)
         if kept is not None:
@@ -87,7 +88,7 @@ class BlobReader:
         return raw
 
 
-def _cut(raw: bytes | bytearray, part: Part, begin: int, start: int, stop: int) -> memoryview:
+def _cut(raw: Buffer, part: Part, begin: int, start: int, stop: int) -> memoryview:
     """Of a part that begins at byte ``begin`` of the blob, the bytes between ``start`` and ``stop`` of the blob."""
     low = part.offset + max(start - begin, 0)
     high = part.offset + min(stop - begin, part.length)

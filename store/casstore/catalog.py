@@ -12,6 +12,7 @@ from casstore.errors import InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import BlobInfo
 from casstore.recipes import Recipe
+from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKey, RefKind
 from casstore.trees import Tree
 from casstore.versions import Version
@@ -38,15 +39,15 @@ class Reader:
 
     def recipe(self, digest: Digest) -> Recipe:
         """A recipe. Raises NotFoundError or DamagedError, as do `tree` and `version`."""
-        return Recipe.decode(bytes(self._engine.content(FrameKind.RECIPE, digest.value)), digest)
+        return read_recipe(self._engine, digest)
 
     def tree(self, digest: Digest) -> Tree:
         """A tree."""
-        return Tree.decode(bytes(self._engine.content(FrameKind.TREE, digest.value)), digest)
+        return read_tree(self._engine, digest)
 
     def version(self, digest: Digest) -> Version:
         """A version."""
-        return Version.decode(bytes(self._engine.content(FrameKind.VERSION, digest.value)), digest)
+        return read_version(self._engine, digest)
 
     def refs(self, kind: RefKind | None = None, name: str | None = None) -> list[Ref]:
         """The refs of a kind, of a name, or both, in the order in which they were made."""

@@ -8,10 +8,8 @@ from typing import TypeAlias
 from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.frames import FrameKind
-from casstore.recipes import Recipe
+from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKind
-from casstore.trees import Tree
-from casstore.versions import Version
 
 FrameName: TypeAlias = tuple[FrameKind, bytes]
 """A frame's kind and the 32 raw bytes of its digest."""
@@ -25,15 +23,14 @@ def root_of(ref: Ref) -> tuple[FrameKind, Digest]:
 def closure(engine: Engine, kind: FrameKind, digest: Digest) -> Iterator[FrameName]:
     """Every frame that a version or a recipe needs, itself first, the bases of deltas too; some may come twice.
 
-    Sees what gc has condemned, since it must be able to rescue it. Raises DamagedError or NotFoundError when the version,
-    its tree or a recipe cannot be read; a recipe that is marked as damaged is left out.
+    Sees what gc has condemned, since it must be able to rescue it. Raises DamagedError or NotFoundError when the
+    version, its tree or a recipe cannot be read; a recipe that is marked as damaged is left out.
     """
     yield kind, digest.value
     if kind is FrameKind.VERSION:
-        version = Version.decode(bytes(engine.content(kind, digest.value, condemned_too=True)), digest)
-        yield FrameKind.TREE, version.tree.value
-        raw = bytes(engine.content(FrameKind.TREE, version.tree.value, condemned_too=True))
-        for entry in Tree.decode(raw, version.tree).files:
+        tree = read_version(engine, digest, condemned_too=True).tree
+        yield FrameKind.TREE, tree.value
+        for entry in read_tree(engine, tree, condemned_too=True).files:
             assert entry.blob is not None
             recipe = engine.ledger.rows.recipe_of(entry.blob, condemned_too=True)
             if recipe is not None:
@@ -44,8 +41,7 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest) -> Iterator[FrameNa
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    recipe = Recipe.decode(bytes(engine.content(FrameKind.RECIPE, digest.value, condemned_too=True)), digest)
-    for part in recipe.parts:
+    for part in read_recipe(engine, digest, condemned_too=True).parts:
         yield FrameKind.CHUNK, part.chunk
         row = engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk, condemned_too=True)
         if row is not None and row.base is not None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from casstore import codecs
+from casstore.buffers import Buffer
 from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 from casstore.digests import BLAKE3, Digest, blake3_digest
 from casstore.errors import DamagedError, NotFoundError
@@ -47,7 +48,7 @@ class Engine:
     settings: Settings
     finder: SpanFinder
 
-    def content(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> bytes | bytearray:
+    def content(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> Buffer:
         """The content of a frame, decoded and checked against its digest.
 
         Raises DamagedError when the index has it and the bytes are missing or wrong, NotFoundError when it has not.
@@ -57,7 +58,7 @@ class Engine:
             raise NotFoundError(f"{_what(kind, digest)} is not in the store")
         return self.content_at(row)
 
-    def content_at(self, row: FrameRow) -> bytes | bytearray:
+    def content_at(self, row: FrameRow) -> Buffer:
         """The same for a row that was looked up before."""
         what = _what(row.kind, row.digest)
         try:
@@ -73,7 +74,7 @@ class Engine:
         return decoded(frame, row.kind, row.digest)
 
 
-def decoded(frame: bytes, kind: FrameKind, digest: bytes) -> bytes | bytearray:
+def decoded(frame: bytes, kind: FrameKind, digest: bytes) -> Buffer:
     """The content of a frame's bytes, checked against the digest. Raises DamagedError."""
     what = _what(kind, digest)
     try:

@@ -60,7 +60,9 @@ class DamagedError(IntegrityError):
     kind = "damaged"
 
     def __init__(self, what: str, reason: str) -> None:
-        super().__init__(f"{what} is damaged: {reason}", remedy="run `casmodels verify --data`, then `casmodels repair`")
+        super().__init__(
+            f"{what} is damaged: {reason}", remedy="run `casmodels verify --data`, then `casmodels repair`"
+        )
         self.what = what
         self.reason = reason
 

@@ -41,7 +41,9 @@ def _before(operation: str, path: str | Path) -> None:
 def explain(error: OSError, path: str | Path) -> StoreError | None:
     """The engine's error for an OSError that has a well-known remedy, else None."""
     if error.errno in _FULL:
-        return FullError(f"no space left while writing {path}", remedy="free some space, then run the same command again")
+        return FullError(
+            f"no space left while writing {path}", remedy="free some space, then run the same command again"
+        )
     if error.errno in _NOT_WRITABLE:
         return NotWritableError(f"{path} is not writable", remedy="check who owns it and how it is mounted")
     return None

@@ -84,7 +84,8 @@ def encode_frame(header: FrameHeader, payload: Buffer) -> bytes:
 
 
 def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> FrameHeader:
-    """Read fields and hint at ``offset``; between them lie ``checksum_bytes``. Raises DamagedError when they are none."""
+    """Read fields and hint at ``offset``; between them lie ``checksum_bytes``. Raises DamagedError when they are
+    none."""
     try:
         magic, kind, codec, cast, _, raw, stored, hint_length, _, digest, base = _FIELDS.unpack_from(data, offset)
         if magic != _MAGIC:

@@ -1,7 +1,7 @@
 """The journal: the append-only file that says which packs and refs count. FORMAT.md, "Journal", gives the bytes.
 
-Each line is one transaction: ``<checksum> <json>``, the checksum being the BLAKE3 (16 bytes, hex) over the checksum of the
-line before and the JSON. A transaction counts from the moment its line is synced; a torn last line never counted.
+Each line is one transaction: ``<checksum> <json>``, the checksum being the BLAKE3 (16 bytes, hex) over the checksum of
+the line before and the JSON. A transaction counts from the moment its line is synced; a torn last line never counted.
 """
 
 from __future__ import annotations

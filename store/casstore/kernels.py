@@ -24,8 +24,10 @@ Plane: TypeAlias = NDArray[np.uint8]
 Words: TypeAlias = NDArray[Any]
 _Kernel: TypeAlias = Callable[..., None]
 
-WORD_TYPES: Final[dict[int, np.dtype[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
-"""The widths in bytes that have planes, and their unsigned integers."""
+WORD_TYPES: Final[dict[int, np.dtype[Any]]] = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
+"""The widths in bytes of the words that can be split, and their types. A word of one byte is its only
+plane.
+"""
 
 _BLOCK_WORDS: Final = 1 << 14  # NumPy's temporaries stay in the cache
 
@@ -34,47 +36,54 @@ _lock = threading.Lock()
 _kernels: dict[str, _Kernel | None] = {}
 
 
-def split(words: Words, low_bytes: int) -> list[Plane]:
-    """The planes of some words, lowest first, without the ``low_bytes`` lowest ones, which must be zero."""
+def split(words: Words, planes: Sequence[Plane]) -> None:
+    """Fill ``planes``, lowest first, from the words; bytes at the low end that have no plane must be zero."""
     width = words.itemsize
-    planes = [np.empty(words.size, np.uint8) for _ in range(width)]
-    kernel = _kernel(f"split{width}")
+    kernel = _kernel(f"split{width}") if width > 1 and planes else None
     if kernel is None:
-        split_numpy(words, low_bytes, planes)
+        split_numpy(words, planes)
     else:
-        kernel(words, 8 * low_bytes, *planes)
-    return planes[low_bytes:]
+        low_bytes = width - len(planes)
+        unwanted = [np.empty(words.size, np.uint8) for _ in range(low_bytes)]
+        kernel(words, 8 * low_bytes, *unwanted, *planes)
 
 
 def join(planes: Sequence[Plane], words: Words) -> None:
     """Fill ``words`` from their planes, lowest first; planes missing at the low end are zero."""
     width = words.itemsize
-    low_bytes = width - len(planes)
-    kernel = _kernel(f"join{width}")
+    kernel = _kernel(f"join{width}") if width > 1 and planes else None
     if kernel is None:
         join_numpy(planes, words)
     else:
+        low_bytes = width - len(planes)
         zeros = [np.zeros(words.size, np.uint8)] * low_bytes
         kernel(*zeros, *planes, 8 * low_bytes, words)
 
 
-def split_numpy(words: Words, low_bytes: int, planes: Sequence[Plane]) -> None:
-    """What the split kernels do, in NumPy; ``planes`` has one for each byte of a word."""
+def split_numpy(words: Words, planes: Sequence[Plane]) -> None:
+    """What `split` does, in NumPy."""
+    if words.itemsize == 1:
+        for plane in planes:
+            plane[:] = words
+        return
     word = words.dtype.type
-    low, top, one = word(8 * low_bytes), word(8 * words.itemsize - 1), word(1)
-    for start in range(0, words.size, _BLOCK_WORDS):
+    low, top, one = word(8 * (words.itemsize - len(planes))), word(8 * words.itemsize - 1), word(1)
+    for start in range(0, words.size if planes else 0, _BLOCK_WORDS):
         block = words[start : start + _BLOCK_WORDS]
-        rotated = ((block >> low) << one | block >> top) << low
+        rotated = (block >> low) << one | block >> top
         for number, plane in enumerate(planes):
             shifted = rotated >> word(8 * number)
             np.copyto(plane[start : start + _BLOCK_WORDS], shifted, casting="unsafe")
 
 
 def join_numpy(planes: Sequence[Plane], words: Words) -> None:
-    """What the join kernels do, in NumPy."""
-    width = words.itemsize
+    """What `join` does, in NumPy."""
+    if words.itemsize == 1 or not planes:
+        words[:] = planes[0] if planes else 0
+        return
     word = words.dtype.type
-    low, top, one, byte = word(8 * (width - len(planes))), word(8 * width - 1), word(1), word(8)
+    low, top = word(8 * (words.itemsize - len(planes))), word(8 * words.itemsize - 1)
+    one, byte = word(1), word(8)
     for start in range(0, words.size, _BLOCK_WORDS):
         stop = min(start + _BLOCK_WORDS, words.size)
         rotated = np.zeros(stop - start, words.dtype)

@@ -196,7 +196,7 @@ def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> 
     operations = [operation for entry in entries for operation in entry.operations]
     removed = {operation.id for operation in operations if isinstance(operation, PackRemoved)}
     known = rows.pack_ids()
-    if any([rows.remove_pack(pack_id) for pack_id in removed & known]):
+    if sum(rows.remove_pack(pack_id) for pack_id in removed & known):
         raise NeedsRepairError("the index is too far behind its journal to be brought up to it")
     for operation in operations:
         match operation:

@@ -211,7 +211,8 @@ def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
 
 
 def scan_frames(path: Path) -> Iterator[tuple[Placed, bytes]]:
-    """Walk a pack frame by frame, giving each good one with its bytes; ends at the first that cannot be stepped over."""
+    """Walk a pack frame by frame, giving each good one with its bytes; ends at the first that cannot be stepped
+    over."""
     with path.open("rb") as file:
         offset = _HEADER_SIZE
         while True:

@@ -1,4 +1,5 @@
-"""The pipeline from a source to encoded chunks: read and cut, hash, look up, encode. Memory does not grow with the file.
+"""The pipeline from a source to encoded chunks: read and cut, hash, look up, encode. Memory does not grow with the
+file.
 
 One thread reads and cuts, one feeds the blob's hashers (their order matters), the coders hash and encode chunks; the
 caller takes the results in order. The bytes in flight are bounded, so that a slow disk or coder holds the reader back.

@@ -67,7 +67,7 @@ class Store:
 
         Raises NotAStoreError, NewerFormatError, NotWritableError, UnfitFileSystemError, NeedsRepairError.
         """
-        layout = Layout(Path(os.path.abspath(path)))
+        layout = Layout(path.resolve())
         if not layout.exists():
             if not create:
                 raise NotAStoreError(

@@ -62,8 +62,8 @@ class Transaction(Reader):
     ) -> StoredBlob:
         """Put a regular file in.
 
-        ``name`` tells the span finder what the file is called; ``expect`` is a SHA-256 or git id that its bytes must have.
-        Raises NotFoundError, InvalidInputError, ChangedWhileReadError, DigestMismatchError.
+        ``name`` tells the span finder what the file is called; ``expect`` is a SHA-256 or git id that its bytes must
+        have. Raises NotFoundError, InvalidInputError, ChangedWhileReadError, DigestMismatchError.
         """
         with open_source(path) as source:
             return self._add(source, name or path.name, str(path), expect, progress)

@@ -1,8 +1,8 @@
 """Places: what the store saw or wrote at a directory outside, so that unchanged files need no reading.
 
-Size, modification time and inode tell whether a file is as it was, with git's rule for racy timestamps: a file whose time is
-not clearly before the moment when the place was saved may have changed within the clock's grain, and is not trusted.
-Losing a place costs only a re-reading.
+Size, modification time and inode tell whether a file is as it was, with git's rule for racy timestamps: a file whose
+time is not clearly before the moment when the place was saved may have changed within the clock's grain, and is not
+trusted. Losing a place costs only a re-reading.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ _COLUMNS = "path, kind, name, version, saved_ns, used_ns, files"
 
 def _key(directory: Path | str) -> bytes:
     """A path as bytes, since SQLite's text cannot hold names that are no UTF-8."""
-    return os.fsencode(os.path.abspath(directory))
+    return os.fsencode(Path(directory).resolve())
 
 
 def _place(row: tuple[object, ...]) -> Place:
@@ -131,4 +131,6 @@ def _place(row: tuple[object, ...]) -> Place:
         file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
         for file, (size_bytes, mtime_ns, inode, blob) in listed.items()
     }
-    return Place(os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns)
+    return Place(
+        os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns
+    )

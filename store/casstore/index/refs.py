@@ -19,7 +19,8 @@ class RefRows:
     def get(self, key: RefKey) -> Ref | None:
         """The ref of that key."""
         found = self._database.execute(
-            "SELECT target, position FROM refs WHERE kind = ? AND name = ? AND label = ?", (key.kind, key.name, key.label)
+            "SELECT target, position FROM refs WHERE kind = ? AND name = ? AND label = ?",
+            (key.kind, key.name, key.label),
         )
         return Ref(key, Digest.parse(found[0][0]), found[0][1]) if found else None
 

@@ -69,6 +69,11 @@ class Rows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """Where the rows are."""
+        return self._database
+
     def frame(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> FrameRow | None:
         """Where a frame is that may be read; None when there is none, or it is damaged, or (but for gc) condemned."""
         found = self._database.execute(
@@ -163,6 +168,21 @@ class Rows:
         """Whether a gc has condemned frames that it has not dropped yet."""
         return bool(self._database.execute("SELECT 1 FROM frames WHERE state = 1 LIMIT 1"))
 
+    def drop_condemned(self) -> int:
+        """Drop the rows that are condemned, and blobs whose recipe is gone; gives how many chunks that were."""
+        ((chunks,),) = self._database.execute("SELECT count(*) FROM frames WHERE state = 1 AND kind = 1")
+        self._database.execute("DELETE FROM frames WHERE state = 1")
+        self._database.execute(
+            "DELETE FROM blobs WHERE NOT EXISTS (SELECT 1 FROM frames WHERE kind = 2 AND digest = blobs.recipe)"
+        )
+        return int(chunks)
+
+    def empty_packs(self) -> list[tuple[bytes, int]]:
+        """The packs (id, size in bytes) that no frame's row points into."""
+        return self._database.execute(
+            "SELECT id, size_bytes FROM packs WHERE number NOT IN (SELECT DISTINCT pack FROM frames)"
+        )
+
     def set_state(self, kind: FrameKind, digests: Iterable[bytes], state: State) -> None:
         """Mark frames."""
         self._database.execute_many(
@@ -183,7 +203,7 @@ class Rows:
         """The packs (id, size in bytes) that no full check has read since that time."""
         return self._database.execute(
             "SELECT id, size_bytes FROM packs WHERE verified_ns < ? ORDER BY number", (before_ns,)
-        )  # type: ignore[return-value]
+        )
 
     def set_verified(self, pack_id: bytes, when_ns: int) -> None:
         """Remember that every byte of a pack was read and found right."""
@@ -200,8 +220,9 @@ class Rows:
     def by_codec(self) -> list[tuple[int, int, int, int]]:
         """Of the live chunks, for each codec: its number, chunks, bytes before encoding, bytes of their frames."""
         return self._database.execute(
-            "SELECT codec, count(*), sum(raw_length), sum(length) FROM frames WHERE kind = 1 AND state = 0 GROUP BY codec"
-        )  # type: ignore[return-value]
+            "SELECT codec, count(*), sum(raw_length), sum(length) FROM frames WHERE kind = 1 AND state = 0 "
+            "GROUP BY codec"
+        )
 
     def packs_bytes(self) -> int:
         """The size of all packs that count."""

@@ -65,7 +65,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     migrations = Migrations("casstore")
 
-    @migrations()  # type: ignore[untyped-decorator]
+    @migrations()
     def m001_tables(database: Any) -> None:
         for statement in _TABLES.split(";"):
             if statement.strip():

@@ -1,0 +1,94 @@
+"""Who suffers from a damaged frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from casstore.digests import Digest
+from casstore.engine import Engine
+from casstore.errors import DamagedError, NotFoundError
+from casstore.frames import FrameKind
+from casstore.recipes import Recipe
+from casstore.records import read_recipe, read_tree, read_version
+from casstore.refs import Ref, RefKind
+from casstore.trees import Entry
+
+Broken = Mapping[tuple[FrameKind, bytes], str]
+"""Frames that cannot be read, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong; fields are None where the damage is not below that level."""
+
+    name: str | None
+    version: Digest | None
+    path: str | None
+    frame: str | None
+    reason: str
+
+
+def findings(engine: Engine, refs: list[Ref], broken: Broken) -> Iterator[Finding]:
+    """Walk the versions that refs name, and say for each file what it lacks.
+
+    ``broken`` are frames known to be damaged; rows that are missing, and records that cannot be read, are found on the
+    way.
+    """
+    for ref in refs:
+        if ref.key.kind is RefKind.VERSION:
+            yield from _of_version(engine, ref, broken)
+
+
+def _of_version(engine: Engine, ref: Ref, broken: Broken) -> Iterator[Finding]:
+    where = (ref.key.name, ref.target)
+    try:
+        _check(FrameKind.VERSION, ref.target, broken)
+        version = read_version(engine, ref.target)
+        _check(FrameKind.TREE, version.tree, broken)
+        tree = read_tree(engine, version.tree)
+    except (DamagedError, NotFoundError) as error:
+        yield Finding(*where, None, None, error.message)
+        return
+    for entry in tree.files:
+        try:
+            recipe = _recipe(engine, entry, broken)
+        except (DamagedError, NotFoundError) as error:
+            yield Finding(*where, entry.path, None, error.message)
+            continue
+        said = set()
+        for part in recipe.parts:
+            reason = _reason(engine, FrameKind.CHUNK, part.chunk, broken)
+            if reason is not None and part.chunk not in said:
+                said.add(part.chunk)
+                yield Finding(*where, entry.path, part.chunk.hex(), reason)
+
+
+def _recipe(engine: Engine, entry: Entry, broken: Broken) -> Recipe:
+    assert entry.blob is not None
+    digest = engine.ledger.rows.recipe_of(entry.blob)
+    if digest is None:
+        raise NotFoundError(f"the blob {entry.blob} is missing from the store")
+    _check(FrameKind.RECIPE, digest, broken)
+    recipe = read_recipe(engine, digest)
+    if recipe.sha256 != entry.blob or recipe.size_bytes != entry.size_bytes:
+        raise DamagedError(f"recipe {digest.hex}", "it makes another blob than the tree says")
+    return recipe
+
+
+def _check(kind: FrameKind, digest: Digest, broken: Broken) -> None:
+    """Raise DamagedError for a record that is known to be broken."""
+    reason = broken.get((kind, digest.value))
+    if reason is not None:
+        raise DamagedError(f"{kind.name.lower()} {digest.hex}", reason)
+
+
+def _reason(engine: Engine, kind: FrameKind, digest: bytes, broken: Broken) -> str | None:
+    if (kind, digest) in broken:
+        return broken[kind, digest]
+    row = engine.ledger.rows.frame(kind, digest)
+    if row is None:
+        return "it is missing from the store"
+    if row.base is not None:
+        return _reason(engine, FrameKind.CHUNK, row.base, broken)
+    return None

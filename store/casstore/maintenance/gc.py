@@ -1,0 +1,149 @@
+"""gc: drop what no ref needs. FORMAT.md, "gc", gives the protocol and why it is safe.
+
+1. Condemn, in one transaction: what no ref reaches is marked, and from then on invisible to every look-up.
+2. List the leases that are open and wait for them: whoever looked something up before the condemn is among them.
+3. Delete, in one transaction: rescue what newer refs need, drop the rows that are still condemned, let packs without
+   rows count no more. Unlink those packs last.
+
+A gc that gives up waiting, or is killed, is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from casstore import files
+from casstore.closure import closure, root_of
+from casstore.engine import Engine
+from casstore.errors import BusyError
+from casstore.index.reach import Reach
+from casstore.leases import exclusive, open_leases, wait_for_leases
+from casstore.packs import list_packs, pack_path, remove_dead_writers_files
+from casstore.refs import Ref, RefKey
+
+_LEASES = "gc.leases"
+_ROOTS = "gc.roots"
+_LOCK_WAIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a gc dropped, or would drop: bytes of unlinked files, chunks, packs."""
+
+    reclaimed_bytes: int
+    chunks: int
+    packs: int
+
+
+def collect(engine: Engine, *, wait_seconds: float = 60.0) -> Collected:
+    """Drop what no ref needs. The caller holds no lease.
+
+    Raises BusyError when another maintenance runs, or when operations that began before did not end in time; what was
+    condemned stays so, and the next gc goes on from there.
+    """
+    with maintenance_lock(engine):
+        engine.ledger.check_packs()
+        collected = Collected(0, 0, 0)
+        if engine.ledger.rows.any_condemned():
+            _wait(engine, _noted_leases(engine), wait_seconds)
+            collected = _delete(engine)
+        strangers = set(list_packs(engine.layout.packs)) - engine.ledger.rows.pack_ids()
+        _condemn(engine)
+        _wait(engine, _noted_leases(engine), wait_seconds)
+        more = _delete(engine)
+        freed, packs = _unlink_strangers(engine, strangers)
+        freed += remove_dead_writers_files(engine.layout.packs)
+    return Collected(
+        collected.reclaimed_bytes + more.reclaimed_bytes + freed,
+        collected.chunks + more.chunks,
+        collected.packs + more.packs + packs,
+    )
+
+
+def estimate(engine: Engine, without: Collection[RefKey] = ()) -> Collected:
+    """What `collect` would drop now, if the refs of those keys were gone. The caller holds a lease."""
+    refs = [ref for ref in engine.ledger.refs.all() if ref.key not in without]
+    with Reach(engine.ledger.database) as reach:
+        for ref in refs:
+            reach.add(closure(engine, *root_of(ref)))
+        dead = reach.dead_packs()
+        return Collected(sum(size_bytes for _, size_bytes in dead), reach.unreached_chunks(), len(dead))
+
+
+def maintenance_lock(engine: Engine) -> AbstractContextManager[None]:
+    """The lock that gc, compact and repair share."""
+    busy = f"another gc or repair is running on the store {engine.layout.root}"
+    return exclusive(engine.layout.maintenance_lock, _LOCK_WAIT_SECONDS, busy=busy)
+
+
+def _condemn(engine: Engine) -> None:
+    ledger = engine.ledger
+    with Reach(ledger.database) as reach:
+        # The long walk happens before the lock is taken; what came since is walked under it.
+        marked = set[tuple[int, bytes]]()
+        for ref in ledger.refs.all():
+            _mark(engine, ref, reach, marked)
+        with ledger.locked():
+            refs = ledger.refs.all()
+            for ref in refs:
+                _mark(engine, ref, reach, marked)
+            reach.condemn_the_rest()
+            ledger.meta.put(_ROOTS, json.dumps(sorted({str(ref.target) for ref in refs})))
+            ledger.meta.put(_LEASES, None)
+    # Only now: an operation that begins after the condemn sees nothing condemned and need not be waited for.
+    with ledger.locked():
+        ledger.meta.put(_LEASES, json.dumps(open_leases(engine.layout.leases)))
+
+
+def _mark(engine: Engine, ref: Ref, reach: Reach, marked: set[tuple[int, bytes]]) -> None:
+    kind, digest = root_of(ref)
+    if (kind, digest.value) not in marked:
+        reach.add(closure(engine, kind, digest))
+        marked.add((kind, digest.value))
+
+
+def _noted_leases(engine: Engine) -> list[str]:
+    """The leases to wait for; listed now if the gc that condemned was killed before it had noted them."""
+    noted = engine.ledger.meta.get(_LEASES)
+    return list(json.loads(noted)) if noted is not None else open_leases(engine.layout.leases)
+
+
+def _wait(engine: Engine, leases: list[str], wait_seconds: float) -> None:
+    if not wait_for_leases(engine.layout.leases, leases, wait_seconds):
+        raise BusyError(
+            f"other commands are still using the store {engine.layout.root}",
+            remedy="run `casmodels gc` again when they have ended; nothing is lost meanwhile",
+        )
+
+
+def _delete(engine: Engine) -> Collected:
+    ledger = engine.ledger
+    with ledger.change() as change:
+        roots = set(json.loads(ledger.meta.get(_ROOTS) or "[]"))
+        for ref in ledger.refs.all():
+            if str(ref.target) not in roots:
+                ledger.rows.acquit(closure(engine, *root_of(ref)))
+        chunks = ledger.rows.drop_condemned()
+        dead = ledger.rows.empty_packs()
+        for pack_id, _ in dead:
+            change.remove_pack(pack_id)
+        ledger.meta.put(_ROOTS, None)
+        ledger.meta.put(_LEASES, None)
+    for pack_id, _ in dead:
+        files.unlink(pack_path(engine.layout.packs, pack_id))
+    return Collected(sum(size_bytes for _, size_bytes in dead), chunks, len(dead))
+
+
+def _unlink_strangers(engine: Engine, strangers: set[bytes]) -> tuple[int, int]:
+    """Unlink packs that no journal entry names, now that whoever may have been about to enter them has ended."""
+    freed, packs = 0, 0
+    for pack_id in strangers - engine.ledger.rows.pack_ids():
+        path = pack_path(engine.layout.packs, pack_id)
+        if path.exists():
+            freed += path.stat().st_size
+            packs += 1
+            files.unlink(path)
+    return freed, packs

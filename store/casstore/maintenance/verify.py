@@ -1,0 +1,139 @@
+"""verify: a check that changes nothing but the index's note of when a pack was last read whole."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from casstore.closure import FrameName, closure, root_of
+from casstore.engine import Engine
+from casstore.errors import DamagedError, NotFoundError
+from casstore.frames import FrameKind
+from casstore.index.rows import FrameRow
+from casstore.maintenance.findings import Finding, findings
+from casstore.packs import pack_path
+from casstore.refs import Ref, RefKind
+
+_BEGUN = "verify.begun_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check looked at (frames' bytes, versions, chunks) and what it found."""
+
+    findings: tuple[Finding, ...]
+    broken: dict[tuple[FrameKind, bytes], str]
+    checked_bytes: int
+    versions: int
+    chunks: int
+
+
+def check(
+    engine: Engine,
+    refs: list[Ref] | None = None,
+    *,
+    data: bool = False,
+    since_ns: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Checked:
+    """Check a store, or only the versions that ``refs`` name. The caller holds a lease.
+
+    Without ``data``: that every frame needed is in the index, every pack in its place and of its size, every record
+    readable. With ``data`` every stored byte is read, decoded and hashed as well; over the whole store that goes pack
+    by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out packs that were read after it.
+    """
+    whole = refs is None
+    chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
+    broken = _lost_packs(engine)
+    checked_bytes = 0
+    if data:
+        rows = _all_rows(engine, since_ns) if whole else _rows_of(engine, chosen)
+        for row, reason in _read_all(engine, rows):
+            checked_bytes += row.length
+            if progress is not None:
+                progress(row.length)
+            if reason is not None:
+                broken[row.kind, row.digest] = reason
+        if whole:
+            with engine.ledger.locked():
+                engine.ledger.meta.put(_BEGUN, None)
+    found = tuple(findings(engine, chosen, broken))
+    chunks, _, _ = engine.ledger.rows.totals()
+    return Checked(found, broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
+
+
+def bytes_to_read(engine: Engine) -> int:
+    """About how many bytes a full check reads."""
+    return engine.ledger.rows.packs_bytes()
+
+
+def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
+    """The frames in packs that are missing or have another size than when they were sealed."""
+    broken = {}
+    for pack_id, size_bytes in engine.ledger.rows.packs_to_verify(_FOREVER_NS):
+        path = pack_path(engine.layout.packs, pack_id)
+        try:
+            actual = path.stat().st_size
+        except FileNotFoundError:
+            reason, actual = f"its pack {path.name} is missing", 0
+        else:
+            reason = f"its pack {path.name} has {actual} bytes instead of {size_bytes}"
+        if actual != size_bytes:
+            for row in engine.ledger.rows.frames_of(pack_id):
+                if row.offset + row.length > actual:
+                    broken[row.kind, row.digest] = reason
+    return broken
+
+
+_FOREVER_NS = 1 << 62
+
+
+def _all_rows(engine: Engine, since_ns: int | None) -> Iterator[FrameRow]:
+    ledger = engine.ledger
+    noted = ledger.meta.get(_BEGUN)
+    begun_ns = int(noted) if noted is not None else time.time_ns()
+    if noted is None:
+        with ledger.locked():
+            ledger.meta.put(_BEGUN, str(begun_ns))
+    for pack_id, _ in ledger.rows.packs_to_verify(since_ns if since_ns is not None else begun_ns):
+        yield from ledger.rows.frames_of(pack_id)
+        with ledger.locked():
+            ledger.rows.set_verified(pack_id, time.time_ns())
+
+
+def _rows_of(engine: Engine, refs: list[Ref]) -> Iterable[FrameRow]:
+    names: set[FrameName] = set()
+    for ref in refs:
+        try:
+            names.update(closure(engine, *root_of(ref)))
+        except (DamagedError, NotFoundError):
+            continue  # `findings` meets the same record again and names it
+    rows = [row for name in names if (row := engine.ledger.rows.frame(*name)) is not None]
+    return sorted(rows, key=lambda row: (row.pack, row.offset))
+
+
+def _read_all(engine: Engine, rows: Iterable[FrameRow]) -> Iterator[tuple[FrameRow, str | None]]:
+    ahead: deque[tuple[FrameRow, Future[str | None]]] = deque()
+    ahead_bytes = 0
+    for row in rows:
+        ahead.append((row, engine.workers.code(_reason, engine, row)))
+        ahead_bytes += row.raw_length
+        while ahead_bytes > engine.settings.read_ahead_bytes and ahead:
+            done, future = ahead.popleft()
+            ahead_bytes -= done.raw_length
+            yield done, future.result()
+    for row, future in ahead:
+        yield row, future.result()
+
+
+def _reason(engine: Engine, row: FrameRow) -> str | None:
+    try:
+        engine.content_at(row)
+    except DamagedError as error:
+        return error.reason
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return None
