@@ -1,4 +1,6 @@
-"""Many files at once over HTTP: resumed after a kill, verified, retried, and never trusted before the last byte."""
+"""Many files at once over HTTP: resumed after a kill, verified, retried, and never trusted before the last
+byte.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One place where a file's bytes can be had. ``terms_page`` is where a person asks for access to a gated repo."""
+    """One place where a file's bytes can be had. ``terms_page`` is where a person asks for access to a gated
+    repo.
+    """
 
     url: str
     credentials: Credentials | None = None
@@ -38,11 +40,11 @@ class Location:
 class Download:
     """A file to fetch.
 
-    ``name`` is what messages call it. ``key`` names its partial file: letters, digits, ``.``, ``_`` and ``-``, and the
-    same in every run that wants the same bytes. ``locations`` are tried in order; a wrong byte or a failure at one leads
-    to the next. ``expected`` is the SHA-256 or git blob id of the bytes, or None to take what comes.
-    ``still_needed`` is asked after another process, which fetched the same key, has let it go: False ends the download
-    without a result.
+    ``name`` is what messages call it. ``key`` names its partial file: letters, digits, ``.``, ``_`` and
+    ``-``, and the same in every run that wants the same bytes. ``locations`` are tried in order; a wrong byte
+    or a failure at one leads to the next. ``expected`` is the SHA-256 or git blob id of the bytes, or None to
+    take what comes. ``still_needed`` is asked after another process, which fetched the same key, has let it
+    go: False ends the download without a result.
     """
 
     name: str
@@ -58,7 +60,8 @@ class Downloaded:
     """A whole, verified file, locked against other processes until it is let go.
 
     Call `discard` when the bytes are safe elsewhere, or `release` to keep the file for the next run.
-    ``downloaded_bytes`` counts what came over the network in this run; ``git`` is known when it was asked for.
+    ``downloaded_bytes`` counts what came over the network in this run; ``git`` is known when it was asked
+    for.
     """
 
     download: Download
