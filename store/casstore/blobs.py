@@ -49,19 +49,24 @@ class BlobReader:
             for start, part in self._recipe.parts_between(offset, stop)
         )
 
-    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[memoryview]:
-        """Bytes ``start`` to ``stop`` in order, decoded ahead by the store's threads. Raises DamagedError."""
+    def stream(self, start: int = 0, stop: int | None = None, ahead_bytes: int | None = None) -> Iterator[memoryview]:
+        """Bytes ``start`` to ``stop`` in order, decoded ahead by the store's threads. Raises DamagedError.
+
+        ``ahead_bytes`` is how much may be decoded before it is asked for (None: the store's setting; 0: a chunk
+        at a time).
+        """
         stop = self.size_bytes if stop is None else min(stop, self.size_bytes)
+        limit = self._engine.settings.read_ahead_bytes if ahead_bytes is None else ahead_bytes
         ahead: deque[tuple[int, Part, Future[Buffer]]] = deque()
-        ahead_bytes = 0
+        begun_bytes = 0
         try:
             for begin, part in self._recipe.parts_between(start, stop):
-                while ahead and ahead_bytes + part.length > self._engine.settings.read_ahead_bytes:
+                while ahead and begun_bytes + part.length > limit:
                     first, ready, future = ahead.popleft()
                     yield _cut(future.result(), ready, first, start, stop)
-                    ahead_bytes -= ready.length
+                    begun_bytes -= ready.length
                 ahead.append((begin, part, self._engine.workers.code(self._chunk, part)))
-                ahead_bytes += part.length
+                begun_bytes += part.length
             while ahead:
                 first, ready, future = ahead.popleft()
                 yield _cut(future.result(), ready, first, start, stop)
