@@ -13,6 +13,18 @@ class ConfigurationError(InvalidInputError):
     kind = "configuration"
 
 
+class MissingExtraError(InvalidInputError):
+    """A part of casmodels is asked for whose dependencies were not installed."""
+
+    kind = "missing-extra"
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(
+            f"the extra {extra!r} is not installed", remedy=f"run `pip install 'casmodels[{extra}]'`"
+        )
+        self.extra = extra
+
+
 class RegistryError(InvalidInputError):
     """Model specs contradict each other, such as two that claim one alias."""
 
@@ -89,6 +101,7 @@ __all__ = [
     "AccessError",
     "ConfigurationError",
     "InterruptedPullError",
+    "MissingExtraError",
     "MissingUpstreamError",
     "NameTakenError",
     "NetworkError",
