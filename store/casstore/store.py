@@ -115,10 +115,10 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Transaction]:
         """One operation that writes; what was not committed when the block is left is dropped."""
-        with self._lease():
+        with self._lease() as lease:
             engine = self.engine
             engine.ledger.check_packs()
-            transaction = Transaction(engine)
+            transaction = Transaction(engine, lease.name)
             try:
                 yield transaction
             finally:
@@ -140,10 +140,10 @@ class Store:
         self.close()
 
     @contextlib.contextmanager
-    def _lease(self) -> Iterator[None]:
+    def _lease(self) -> Iterator[Lease]:
         lease = Lease.take(self.layout.leases)
         try:
-            yield
+            yield lease
         finally:
             lease.release()
 

@@ -24,7 +24,7 @@ from casstore.index.rows import BlobInfo
 from casstore.packs import PackWriter, SealedPack, pack_path
 from casstore.pipeline import BlobHashers, CodedChunk, coded_chunks
 from casstore.recipes import Part, Recipe
-from casstore.refs import Ref, RefKey
+from casstore.refs import Ref, RefKey, RefKind
 from casstore.sources import BytesSource, FileSource, open_source
 from casstore.trees import Tree
 from casstore.versions import Version
@@ -44,8 +44,10 @@ class StoredBlob:
 class Transaction(Reader):
     """One operation that writes. Not for several threads at once."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lease: str) -> None:
         super().__init__(engine)
+        self._lease = lease
+        self._kept: list[RefKey] = []
         self._pack: PackWriter | None = None
         self._pending: set[tuple[FrameKind, bytes]] = set()
         self._sealing: list[Future[SealedPack]] = []
@@ -89,6 +91,18 @@ class Transaction(Reader):
     def set_ref(self, key: RefKey, target: Digest | None) -> None:
         """Move a ref when the transaction is committed; None removes it."""
         self._refs[key] = target
+
+    def keep(self, blob: BlobInfo) -> None:
+        """Protect a blob from gc, from the next `commit` on, until `let_go` or until nobody holds this lease."""
+        key = RefKey(RefKind.PARTIAL, self._lease, blob.recipe.hex)
+        self._kept.append(key)
+        self.set_ref(key, blob.recipe)
+
+    def let_go(self) -> None:
+        """With the next `commit`, end the protection of what was kept: a version needs it now."""
+        for key in self._kept:
+            self.set_ref(key, None)
+        self._kept.clear()
 
     def commit(self) -> None:
         """Make everything so far durable and let it count. May be called again after more was put in."""
