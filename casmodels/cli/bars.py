@@ -1,0 +1,131 @@
+"""What shows that work goes on: a bar per file and one for the total, on a terminal; log lines everywhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from casmodels.cli.output import shown
+from casmodels.library.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Drawing
+    from rich.progress import TaskID
+
+_LABEL_CHARACTERS = 40
+
+
+@contextmanager
+def drawn_progress(*, bars: bool, logs: bool) -> Iterator[Progress]:
+    """Who is told of the work in the block: bars on stderr, logs, both or nobody."""
+    if not bars:
+        yield Logged() if logs else SilentProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Drawing
+
+    with Drawing(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+    ) as drawing:
+        yield Bars(drawing, logs=logs)
+
+
+class Logged(SilentProgress):
+    """Logs, and draws nothing."""
+
+    def log(self, event: Mapping[str, object]) -> None:
+        """See Progress."""
+        _write(event)
+
+
+class Bars:
+    """Bars on the terminal; safe to use from several threads."""
+
+    def __init__(self, drawing: Drawing, *, logs: bool) -> None:
+        self._drawing = drawing
+        self._logs = logs
+        self._lock = threading.Lock()
+        self._total: TaskID | None = None
+        self._expected_files = 0
+        self._expected_bytes = 0
+        self._started_files = 0
+        self._started_bytes = 0
+
+    def expect(self, files: int, size_bytes: int) -> None:
+        """See Progress."""
+        with self._lock:
+            self._expected_files += files
+            self._expected_bytes += size_bytes
+            self._grow_total()
+
+    def start(self, label: str, total_bytes: int | None) -> Bar:
+        """See Progress."""
+        with self._lock:
+            self._started_files += 1
+            self._started_bytes += total_bytes or 0
+            self._grow_total()
+            return Bar(self, self._drawing, self._drawing.add_task(shortened(label), total=total_bytes))
+
+    def log(self, event: Mapping[str, object]) -> None:
+        """See Progress."""
+        if self._logs:
+            _write(event)
+
+    def advance_total(self, n: int) -> None:
+        """Count bytes of any file."""
+        with self._lock:
+            if self._total is not None:
+                self._drawing.advance(self._total, n)
+
+    def _grow_total(self) -> None:
+        if max(self._expected_files, self._started_files) < 2:
+            return  # a single file's own bar is the total
+        total_bytes = max(self._expected_bytes, self._started_bytes)
+        if self._total is None:
+            done = sum(task.completed for task in self._drawing.tasks)
+            self._total = self._drawing.add_task("total", total=total_bytes, completed=int(done))
+        else:
+            self._drawing.update(self._total, total=total_bytes)
+
+
+class Bar:
+    """One file's bar."""
+
+    def __init__(self, bars: Bars, drawing: Drawing, task: TaskID) -> None:
+        self._bars = bars
+        self._drawing = drawing
+        self._task = task
+
+    def advance(self, n: int) -> None:
+        """See Task."""
+        self._drawing.advance(self._task, n)
+        self._bars.advance_total(n)
+
+    def done(self) -> None:
+        """See Task."""
+        self._drawing.update(self._task, visible=False)
+
+
+def shortened(label: str) -> str:
+    """A label that leaves room for the bar: the middle of a long one is left out."""
+    plain = shown(label)
+    if len(plain) <= _LABEL_CHARACTERS:
+        return plain
+    half = (_LABEL_CHARACTERS - 3) // 2
+    return f"{plain[:half]}...{plain[-half:]}"
+
+
+def _write(event: Mapping[str, object]) -> None:
+    from casmodels.cli.logs import write_event
+
+    write_event(event)

@@ -1,0 +1,190 @@
+"""`stats`, `verify`, `repair`, `gc` and `cleanup`: the store's health and size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from casmodels.cli.arguments import DryRun, OptionalName, OptionalTarget
+from casmodels.cli.command import Command
+from casmodels.cli.exits import Exit
+from casmodels.cli.help import epilog
+from casmodels.cli.output import Output, Table, count, duration, short_id, size, some
+from casmodels.cli.session import Session, UsageError
+from casmodels.results import CleanupResult, Damage, GcResult, RepairResult, StatsResult, VerifyResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels stats", "casmodels stats mine"], Exit.NOT_FOUND))
+def stats(context: typer.Context, name: OptionalName = None) -> None:
+    """Show where the bytes go."""
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        result = store.stats(name)
+    output.answer(result, lambda: _tell_stats(output, result))
+
+
+@app.command(
+    cls=Command,
+    epilog=epilog(["casmodels verify", "casmodels verify mine --data"], Exit.NOT_FOUND, Exit.INTEGRITY),
+)
+def verify(
+    context: typer.Context,
+    target: OptionalTarget = None,
+    data: Annotated[bool, typer.Option("--data", help="Read, decode and hash every stored byte.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="With --data: skip what was read since (2026-01-31, 7d)."),
+    ] = None,
+) -> int:
+    """Check that all is there and, with --data, right.
+
+    Repairs nothing. What --data has read needs not be read again when it is interrupted.
+    """
+    if since is not None and not data:
+        raise UsageError("--since belongs to --data", remedy="say both, or neither")
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store, session.progress() as progress:
+        result = store.verify(target, data, since, progress)
+    output.report(result, lambda: _tell_verified(output, result))
+    if result.ok:
+        return Exit.DONE
+    output.complain(f"{count(len(result.damaged), 'piece')} damaged or missing; run `casmodels repair`")
+    return Exit.INTEGRITY
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels repair"], Exit.INTEGRITY))
+def repair(context: typer.Context) -> int:
+    """Rebuild the index, and heal what is damaged.
+
+    Damaged chunks are set aside and taken anew from wherever an equal file can be had.
+    """
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store, session.progress() as progress:
+        result = store.repair(progress)
+    output.report(result, lambda: _tell_repaired(output, result))
+    if not result.lost:
+        return Exit.DONE
+    output.complain(f"{count(len(result.lost), 'piece')} could not be healed; pull or checkpoint those files again")
+    return Exit.INTEGRITY
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels gc --dry-run", "casmodels gc --views 30"]))
+def gc(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    views_days: Annotated[
+        int | None, typer.Option("--views", metavar="DAYS", min=0, help="Also drop views not used for so long.")
+    ] = None,
+) -> None:
+    """Free what no version needs.
+
+    Does what `casmodels cleanup` does first.
+    """
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        result = store.gc(dry_run, views_days)
+    output.report(result, lambda: output.line(_collected(result)))
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels cleanup --dry-run"]))
+def cleanup(context: typer.Context, dry_run: DryRun = False) -> None:
+    """Remove unfinished downloads and temporary files.
+
+    What others made is kept and named.
+    """
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        result = store.cleanup(dry_run)
+    output.report(result, lambda: output.line(_cleaned(result)))
+    if result.kept:
+        output.note(f"kept {count(len(result.kept), 'file')} that others made: {some(result.kept)}")
+
+
+def _collected(result: GcResult) -> str:
+    what = f"{size(result.reclaimed_bytes)} ({count(result.chunks, 'chunk')}, {count(result.packs, 'pack')})"
+    return f"would free {what}" if result.dry_run else f"freed {what} in {duration(result.seconds)}"
+
+
+def _cleaned(result: CleanupResult) -> str:
+    what = f"{count(result.removed, 'file')}, {size(result.reclaimed_bytes)}"
+    return f"would remove {what}" if result.dry_run else f"removed {what}"
+
+
+def _tell_verified(output: Output, result: VerifyResult) -> None:
+    _list_damage(output, result.damaged)
+    scope = "every byte" if result.data else "structure only"
+    verdict = "all is well" if result.ok else "damaged"
+    checked = f"{count(result.versions, 'version')}, {count(result.chunks, 'chunk')}, {size(result.checked_bytes)}"
+    output.line(f"{verdict}, {scope}: {checked} in {duration(result.seconds)}")
+    if not result.data:
+        output.line("`casmodels verify --data` reads and hashes every stored byte")
+
+
+def _tell_repaired(output: Output, result: RepairResult) -> None:
+    _list_damage(output, result.lost)
+    output.line(
+        f"{count(result.recovered_versions, 'version')} in order, {count(result.healed_chunks, 'chunk')} healed"
+    )
+
+
+def _list_damage(output: Output, damaged: Sequence[Damage]) -> None:
+    if not damaged:
+        return
+    rows = [
+        (
+            piece.model or "",
+            short_id(piece.version or ""),
+            piece.path or "",
+            short_id(piece.chunk or ""),
+            piece.reason,
+        )
+        for piece in damaged
+    ]
+    output.table(Table(("MODEL", "VERSION", "PATH", "CHUNK", "REASON"), rows))
+
+
+def _tell_stats(output: Output, result: StatsResult) -> None:
+    rows = [
+        ("as it was brought in", size(result.logical_bytes)),
+        ("without what is twice", size(result.unique_bytes)),
+        ("stored", size(result.stored_bytes) + _share(result.stored_bytes, result.logical_bytes)),
+        ("of that the index", size(result.index_bytes)),
+        ("views", size(result.views_bytes)),
+        ("models", str(result.models)),
+        ("versions", str(result.versions)),
+        ("chunks", str(result.chunks)),
+    ]
+    for label, value in rows:
+        output.line(f"{label + ':':<24}{value}")
+    if result.by_codec:
+        output.line("")
+        output.table(_codecs(result.by_codec))
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({100 * part / whole:.1f} %)" if whole else ""
+
+
+def _codecs(by_codec: Mapping[str, Mapping[str, int]]) -> Table:
+    columns = list(dict.fromkeys(column for figures in by_codec.values() for column in figures))
+    headers = tuple(column.removesuffix("_bytes").upper() for column in columns)
+    rows = [
+        (
+            codec,
+            *(
+                size(figures.get(column, 0)) if column.endswith("_bytes") else str(figures.get(column, 0))
+                for column in columns
+            ),
+        )
+        for codec, figures in by_codec.items()
+    ]
+    return Table(("CODEC", *headers), rows, frozenset(range(1, len(headers) + 1)))

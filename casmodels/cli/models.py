@@ -1,0 +1,120 @@
+"""`list`, `aliases` and `info`: what is here, and what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from casmodels.cli.arguments import ModelKind, OptionalModel
+from casmodels.cli.command import Command
+from casmodels.cli.exits import Exit
+from casmodels.cli.help import epilog
+from casmodels.cli.output import Output, Table, shown, size
+from casmodels.cli.session import Session
+from casmodels.results import ModelResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("list", cls=Command, epilog=epilog(["casmodels list", "casmodels list --available --type instruct"]))
+def list_models(
+    context: typer.Context,
+    available: Annotated[
+        bool, typer.Option("--available", help="Also the registered models that are not here yet.")
+    ] = False,
+    kind: ModelKind = None,
+) -> None:
+    """List the models that are here."""
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        models = store.list(available=available, type=kind)
+    output.answer(models, lambda: output.table(_available(models) if available else _installed(models)))
+    if not models and not output.json:
+        output.note("nothing is here yet; `casmodels list --available` shows what is known")
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels aliases"]))
+def aliases(context: typer.Context, kind: ModelKind = None) -> None:
+    """List the short names of models and what they stand for."""
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        models = [model for model in store.list(available=True, type=kind) if model.aliases]
+    output.answer(models, lambda: output.table(_aliases(models)))
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels info ada-002", "casmodels info"], Exit.NOT_FOUND))
+def info(context: typer.Context, model: OptionalModel = None, kind: ModelKind = None) -> None:
+    """Show all that is known about a model, or about all of them."""
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        models = store.info(model, type=kind)
+    output.answer(models[0] if model is not None and models else models, lambda: _tell(output, models))
+
+
+def _installed(models: Sequence[ModelResult]) -> Table:
+    rows = [
+        (
+            model.name,
+            model.type or "",
+            str(model.versions),
+            size(model.size_bytes),
+            size(model.stored_bytes),
+            ", ".join(model.aliases),
+        )
+        for model in models
+    ]
+    return Table(("MODEL", "TYPE", "VERSIONS", "SIZE", "STORED", "ALIASES"), rows, frozenset({2, 3, 4}))
+
+
+def _available(models: Sequence[ModelResult]) -> Table:
+    rows = [
+        (
+            model.id,
+            model.type or "",
+            model.parameters or "",
+            str(model.context_length or ""),
+            "yes" if model.installed else "no",
+            model.repo or "",
+            ", ".join(model.aliases),
+        )
+        for model in models
+    ]
+    headers = ("MODEL", "TYPE", "PARAMETERS", "CONTEXT", "HERE", "REPO", "ALIASES")
+    return Table(headers, rows, frozenset({2, 3}))
+
+
+def _aliases(models: Sequence[ModelResult]) -> Table:
+    rows = [(alias, model.id, model.repo or "") for model in models for alias in model.aliases]
+    return Table(("ALIAS", "MODEL", "REPO"), sorted(rows))
+
+
+def _tell(output: Output, models: Sequence[ModelResult]) -> None:
+    for place, model in enumerate(models):
+        if place:
+            output.line("")
+        output.line(model.name)
+        for label, value in _facts(model):
+            if value:
+                output.line(f"  {label + ':':<15}{shown(value)}")
+
+
+def _facts(model: ModelResult) -> list[tuple[str, str | None]]:
+    here = f"{size(model.size_bytes)}, stored in {size(model.stored_bytes)}"
+    return [
+        ("about", model.description),
+        ("id", model.id if model.id != model.name else None),
+        ("repo", model.repo if model.repo != model.name else None),
+        ("aliases", ", ".join(model.aliases)),
+        ("type", model.type),
+        ("parameters", model.parameters),
+        ("context length", str(model.context_length) if model.context_length else None),
+        ("licence", model.licence),
+        ("made from", ", ".join(model.base_models)),
+        ("versions", str(model.versions) if model.installed else "none here; `casmodels pull` brings it in"),
+        ("size", here if model.installed else None),
+    ]

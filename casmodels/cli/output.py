@@ -1,0 +1,211 @@
+"""Everything that the command line prints: one JSON document, or short tables and sentences for people.
+
+Answers go to stdout, all else to stderr. What is printed for people is escaped, so that a name with a newline,
+a terminal's escape sequence or bytes that are no UTF-8 can neither break a table nor the terminal.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+# EINVAL is what Windows says of a pipe that nobody reads any more.
+_CLOSED = {errno.EPIPE, errno.EINVAL, errno.EBADF} if os.name == "nt" else {errno.EPIPE, errno.EBADF}
+
+
+class ClosedOutputError(Exception):
+    """Whoever read stdout has gone, as in ``| head -1``: there is nobody left to answer."""
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for people: ``86.7 MiB``."""
+    if abs(size_bytes) < 1024:
+        return f"{size_bytes} B"
+    value = float(size_bytes)
+    for unit in _UNITS:
+        if abs(value) < 1023.95 or unit == _UNITS[-1]:
+            return f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("the last unit takes everything")
+
+
+def duration(seconds: float) -> str:
+    """A time span for people: ``0.8 s``, ``2 min 5 s``, ``3 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest_seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short_id(version: str) -> str:
+    """The first digits of a version's id: enough to name it."""
+    return version.rpartition(":")[2][:12]
+
+
+def moment(created: str) -> str:
+    """An ISO 8601 time as the local time, to the minute."""
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shown(text: object) -> str:
+    """Text that is safe on one line of a terminal: what cannot be printed is escaped."""
+    plain = str(text)
+    return plain if plain.isprintable() else "".join(map(_shown_character, plain))
+
+
+def _shown_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"  # a byte of a file name that is no UTF-8
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def some(items: Sequence[str], most: int = 3) -> str:
+    """The first few of a list: ``a, b, c and 4 more``."""
+    listed = ", ".join(shown(item) for item in items[:most])
+    return f"{listed} and {len(items) - most} more" if len(items) > most else listed
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for people. ``right`` are the columns of numbers; the last column may be cut to fit a terminal."""
+
+    headers: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+
+
+class Output:
+    """Where a command's answer goes. ``quiet`` leaves out everything that was not asked for."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+
+    def answer(self, document: object, people: Callable[[], None]) -> None:
+        """What was asked for: the document as JSON, or whatever ``people`` prints."""
+        if self.json:
+            self.document(document)
+        else:
+            people()
+
+    def report(self, document: object, people: Callable[[], None]) -> None:
+        """What was done: as `answer`, but ``quiet`` spares people from it."""
+        if self.json or not self.quiet:
+            self.answer(document, people)
+
+    def document(self, document: object) -> None:
+        """Write one JSON document to stdout. ASCII only: bytes that are no UTF-8 become ``\\udcXX``."""
+        import json
+
+        write_out(json.dumps(document, indent=2, default=_jsonable) + "\n")
+
+    def line(self, text: str) -> None:
+        """One line for people on stdout."""
+        write_out(shown(text) + "\n")
+
+    def table(self, table: Table) -> None:
+        """A table for people on stdout: drawn for a terminal, else aligned columns that nothing cuts."""
+        rows = [tuple(shown(cell) for cell in row) for row in table.rows]
+        if sys.stdout.isatty():
+            _draw(table, rows)
+            return
+        widths = [max(map(len, column)) for column in zip(table.headers, *rows, strict=True)]
+        for row in (table.headers, *rows):
+            cells = [
+                cell.rjust(width) if place in table.right else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            write_out("  ".join(cells).rstrip() + "\n")
+
+    def note(self, text: str) -> None:
+        """A hint or a warning on stderr; with ``quiet`` nobody wants it."""
+        if not self.quiet:
+            write_err(text)
+
+    def complain(self, sentence: str) -> None:
+        """Say on stderr what failed, where the answer on stdout tells it to programs."""
+        write_err(f"error: {sentence}")
+
+    def error(self, kind: str, message: str, remedy: str | None) -> None:
+        """Say on stderr in one sentence what failed and what to do; programs get it as a document, too."""
+        self.complain(f"{message}; {remedy}" if remedy else message)
+        if self.json:
+            self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
+
+
+def write_out(text: str) -> None:
+    """Text to stdout. Raises ClosedOutputError when nobody reads it any more."""
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        raise _closed_or(error) from None
+
+
+def write_out_bytes(pieces: Iterable[bytes | memoryview]) -> None:
+    """Bytes to stdout, as they are. Raises ClosedOutputError when nobody reads them any more."""
+    sys.stdout.flush()
+    for piece in pieces:
+        try:
+            sys.stdout.buffer.write(piece)
+        except OSError as error:
+            raise _closed_or(error) from None
+
+
+def flush_out() -> None:
+    """Make sure that stdout took everything. Raises ClosedOutputError when nobody reads it any more."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _closed_or(error) from None
+
+
+def write_err(text: str) -> None:
+    """One line to stderr; if that is closed there is nobody to tell."""
+    try:
+        print(shown(text), file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def _closed_or(error: OSError) -> Exception:
+    return ClosedOutputError() if error.errno in _CLOSED else error
+
+
+def _jsonable(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _draw(table: Table, rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table as Drawing
+    from rich.text import Text
+
+    drawing = Drawing(box=None, pad_edge=False, header_style="bold")
+    last = len(table.headers) - 1
+    for place, header in enumerate(table.headers):
+        # Only the last column gives way on a narrow terminal, and is cut there instead of being wrapped.
+        drawing.add_column(header, justify="right" if place in table.right else "left", no_wrap=place != last)
+    for row in rows:
+        drawing.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    try:
+        Console().print(drawing)
+    except OSError as error:
+        raise _closed_or(error) from None

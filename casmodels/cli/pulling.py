@@ -1,0 +1,160 @@
+"""`pull` and `redownload`: models come in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from casmodels.cli.arguments import DryRun, Model, Models
+from casmodels.cli.command import Command
+from casmodels.cli.exits import Exit, exit_of_all
+from casmodels.cli.help import epilog
+from casmodels.cli.output import Output, count, duration, size, some
+from casmodels.cli.session import Session, UsageError
+from casmodels.library.options import PullOptions
+from casmodels.results import PullResult, PullStatus
+
+app = typer.Typer(rich_markup_mode=None)
+
+_CODES = (Exit.PARTLY, Exit.NOT_FOUND, Exit.INTEGRITY, Exit.UPSTREAM)
+_Workers = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Files at once.")]
+_LowPriority = Annotated[
+    bool | None,
+    typer.Option("--low-priority/--no-low-priority", help="Stay out of the way of other programs (the default)."),
+]
+
+
+@app.command(
+    cls=Command,
+    epilog=epilog(
+        [
+            "casmodels pull ada-002",
+            "casmodels pull org/name@v2 --include '*.gguf'",
+            "casmodels pull https://host/model.pt --checksum sha256:... --name mine",
+            "casmodels pull ./directory --name org/name",
+        ],
+        *_CODES,
+    ),
+)
+def pull(
+    context: typer.Context,
+    models: Models = None,
+    revision: Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, tag or commit.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files; may be repeated.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files; may be repeated.")
+    ] = None,
+    all_files: Annotated[bool, typer.Option("--all-files", help="Every weight format, not only one.")] = False,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Keep it under this name.")] = None,
+    checksum: Annotated[
+        str | None, typer.Option("--checksum", metavar="SHA256:HEX", help="Of a URL's bytes, as downloaded.")
+    ] = None,
+    all_models: Annotated[bool, typer.Option("--all", help="All the default models.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what the store has.")] = False,
+    workers: _Workers = None,
+    dry_run: DryRun = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not use the network.")] = False,
+    low_priority: _LowPriority = None,
+) -> int:
+    """Bring models in: from the Hub, a URL or a directory.
+
+    Takes one weight format (safetensors, else torch's) and all small files. What the store has is not fetched
+    again, and every file is checked against its digest before it counts.
+    """
+    wanted = list(models or ())
+    _check(wanted, all_models=all_models, name=name, checksum=checksum)
+    options = PullOptions(
+        revision=revision,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        all_files=all_files,
+        name=name,
+        checksum=checksum,
+        all_models=all_models,
+        force=force,
+        workers=workers,
+        dry_run=dry_run,
+        offline=offline,
+        low_priority=low_priority,
+    )
+    session = Session.of(context)
+    with session.store() as store, session.progress() as progress:
+        results = store.pull(wanted, options, progress)
+    return _finish(session.output, results, dry_run=dry_run)
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels redownload ada-002"], *_CODES))
+def redownload(
+    context: typer.Context, model: Model, workers: _Workers = None, low_priority: _LowPriority = None
+) -> int:
+    """Fetch every file of a model again.
+
+    What differs or is damaged is replaced.
+    """
+    session = Session.of(context)
+    options = PullOptions(force=True, workers=workers, low_priority=low_priority)
+    with session.store() as store, session.progress() as progress:
+        results = store.redownload(model, options, progress)
+    return _finish(session.output, results, dry_run=False)
+
+
+def _check(models: Sequence[str], *, all_models: bool, name: str | None, checksum: str | None) -> None:
+    if not models and not all_models:
+        raise UsageError("pull needs a model", remedy="name one, as in `casmodels pull ada-002`, or say --all")
+    if models and all_models:
+        raise UsageError("--all pulls the default models and takes no others", remedy="leave one of them out")
+    for option, value in (("--name", name), ("--checksum", checksum)):
+        if value is not None and len(models) != 1:
+            raise UsageError(f"{option} is for a single model", remedy="pull the models one by one")
+
+
+def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> int:
+    output.report(results, lambda: _tell(output, results, dry_run=dry_run))
+    for result in results:
+        for warning in result.warnings:
+            output.note(f"warning: {result.model}: {warning}")
+        if result.error is not None:
+            remedy = f"; {result.error.remedy}" if result.error.remedy else ""
+            output.complain(f"{result.model}: {result.error.message}{remedy}")
+    return exit_of_all([result.error.kind if result.error is not None else None for result in results])
+
+
+def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> None:
+    for result in results:
+        if result.status is PullStatus.FAILED:
+            continue
+        output.line(_sentence(result, dry_run=dry_run))
+        if result.left_out.files:
+            left = result.left_out
+            examples = f" ({some(left.paths)})" if left.paths else ""
+            output.line(
+                f"  left out {count(left.files, 'file')}, {size(left.size_bytes)}{examples}; --all-files takes all"
+            )
+    arrived = [result for result in results if result.status is not PullStatus.FAILED]
+    if arrived and not dry_run:
+        output.line(f"next: {_next_command(arrived)}")
+
+
+def _sentence(result: PullResult, *, dry_run: bool) -> str:
+    files = f"{count(result.files, 'file')}, {size(result.size_bytes)}"
+    if result.status is PullStatus.CACHED:
+        return f"{result.model}: already here ({files})"
+    if dry_run:
+        return f"{result.model}: would download {size(result.downloaded_bytes)} of {files}"
+    return (
+        f"{result.model}: {files}; downloaded {size(result.downloaded_bytes)}, "
+        f"stored {size(result.stored_bytes)} in {duration(result.seconds)}"
+    )
+
+
+def _next_command(results: Sequence[PullResult]) -> str:
+    repos = [result.model for result in results if result.repo is not None]
+    if repos:
+        return f'eval "$(casmodels view {shlex.join(repos)})"'
+    first = results[0]
+    return f"casmodels checkout {shlex.quote(first.name or first.model)}"

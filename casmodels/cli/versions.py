@@ -1,0 +1,106 @@
+"""`versions`, `tag`, `pin`, `unpin` and `remove`: names of versions, and their ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from casmodels.cli.arguments import OptionalName, Target
+from casmodels.cli.command import Command
+from casmodels.cli.exits import Exit
+from casmodels.cli.help import epilog
+from casmodels.cli.output import Output, Table, count, moment, short_id, size
+from casmodels.cli.session import Session
+from casmodels.results import RemoveResult, VersionResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels versions mine", "casmodels versions"], Exit.NOT_FOUND))
+def versions(context: typer.Context, name: OptionalName = None) -> None:
+    """List a name's versions, newest first."""
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        found = store.versions(name)
+    output.answer(found, lambda: output.table(_table(found, with_names=name is None)))
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels tag mine best", "casmodels tag mine@~1 before"], Exit.NOT_FOUND))
+def tag(
+    context: typer.Context,
+    target: Target,
+    name: Annotated[str, typer.Argument(metavar="TAG", help="The tag; it must be new to the name.")],
+) -> None:
+    """Give a version a tag: a name that does not move."""
+    session = Session.of(context)
+    with session.store() as store:
+        store.tag(target, name)
+    _done(session.output, {"target": target, "tag": name}, f"{target} is tagged {name}")
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels pin mine@best"], Exit.NOT_FOUND))
+def pin(context: typer.Context, target: Target) -> None:
+    """Protect a version from removal and eviction."""
+    session = Session.of(context)
+    with session.store() as store:
+        store.pin(target)
+    _done(session.output, {"target": target, "pinned": True}, f"{target} is pinned")
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels unpin mine@best"], Exit.NOT_FOUND))
+def unpin(context: typer.Context, target: Target) -> None:
+    """End a version's protection."""
+    session = Session.of(context)
+    with session.store() as store:
+        store.unpin(target)
+    _done(session.output, {"target": target, "pinned": False}, f"{target} is no longer pinned")
+
+
+@app.command(cls=Command, epilog=epilog(["casmodels remove mine@~2", "casmodels remove ada-002"], Exit.NOT_FOUND))
+def remove(context: typer.Context, target: Target) -> None:
+    """Remove a version, or a name with all its versions.
+
+    The bytes stay until `casmodels gc` frees them.
+    """
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store:
+        result = store.remove(target)
+    output.report(result, lambda: _tell_removed(output, result))
+
+
+def _done(output: Output, document: dict[str, object], sentence: str) -> None:
+    output.report(document, lambda: output.line(sentence))
+
+
+def _tell_removed(output: Output, result: RemoveResult) -> None:
+    output.line(
+        f"removed {result.name} ({count(len(result.versions), 'version')}); "
+        f"`casmodels gc` would free {size(result.freeable_bytes)}"
+    )
+    for version in result.versions:
+        output.line(f"  until then `casmodels checkout {result.name}@{short_id(version)}` brings it back")
+
+
+def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
+    headers = ("VERSION", "TAGS", "CREATED", "FILES", "SIZE", "STORED", "REVISION", "MESSAGE")
+    rows = [
+        (
+            short_id(version.version),
+            ", ".join([*version.tags, *(["(pinned)"] if version.pinned else [])]),
+            moment(version.created),
+            str(version.files),
+            size(version.size_bytes),
+            size(version.stored_bytes),
+            (version.revision or "")[:12],
+            version.message or version.source,
+        )
+        for version in found
+    ]
+    if not with_names:
+        return Table(headers, rows, frozenset({3, 4, 5}))
+    named = [(version.name, *row) for version, row in zip(found, rows, strict=True)]
+    return Table(("NAME", *headers), named, frozenset({4, 5, 6}))

@@ -1,0 +1,149 @@
+"""A library that answers what it is told to, so that the command line can be looked at alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from casmodels.results import (
+    CheckoutResult,
+    CheckpointResult,
+    CleanupResult,
+    EntryResult,
+    GcResult,
+    LeftOut,
+    ModelResult,
+    PullResult,
+    PullStatus,
+    RemoveResult,
+    RepairResult,
+    StatsResult,
+    VerifyResult,
+    VersionResult,
+    ViewResult,
+)
+
+MIB = 1024 * 1024
+ID = "blake3:" + "ab" * 32
+PULLED = PullResult(
+    model="ada-002",
+    repo="sentence-transformers/all-MiniLM-L6-v2",
+    status=PullStatus.COMPLETED,
+    name="sentence-transformers/all-MiniLM-L6-v2",
+    version=ID,
+    revision="c" * 40,
+    files=11,
+    left_out=LeftOut(files=2, size_bytes=250 * MIB, paths=("pytorch_model.bin", "tf_model.h5")),
+    size_bytes=90 * MIB,
+    downloaded_bytes=90 * MIB,
+    stored_bytes=74 * MIB,
+    seconds=12.34,
+)
+MODEL = ModelResult(
+    id="embedding-ada-002",
+    name="sentence-transformers/all-MiniLM-L6-v2",
+    type="text-embedding",
+    aliases=("text-embedding-ada-002", "ada-002"),
+    repo="sentence-transformers/all-MiniLM-L6-v2",
+    installed=True,
+    versions=1,
+    size_bytes=90 * MIB,
+    stored_bytes=74 * MIB,
+    parameters="23M",
+    context_length=512,
+    licence="apache-2.0",
+    base_models=("nreimers/MiniLM-L6-H384-uncased",),
+)
+VERSION = VersionResult(
+    name="mine",
+    version=ID,
+    tags=("best",),
+    created="2026-01-02T03:04:05+00:00",
+    source="file:///tmp/mine",
+    revision=None,
+    message="after 3 epochs",
+    files=3,
+    size_bytes=MIB,
+    stored_bytes=MIB // 2,
+    pinned=True,
+)
+CHECKED_OUT = CheckoutResult(
+    name="mine",
+    version=ID,
+    path="/tmp/mine",
+    files=3,
+    size_bytes=MIB,
+    written_bytes=1024,
+    written_files=1,
+    seconds=0.25,
+)
+VIEW = ViewResult(
+    hf_home="/tmp/a view",
+    models=("org/name",),
+    views_bytes=90 * MIB,
+    exports={"HF_HOME": "/tmp/a view", "HF_HUB_OFFLINE": "1"},
+)
+ANSWERS: dict[str, Any] = {
+    "pull": [PULLED],
+    "redownload": [PULLED],
+    "list": [MODEL],
+    "aliases": {"ada-002": "embedding-ada-002"},
+    "info": [MODEL],
+    "checkpoint": CheckpointResult("mine", ID, None, 3, MIB, MIB // 2, 0.5, read_files=3),
+    "versions": [VERSION],
+    "checkout": CHECKED_OUT,
+    "restore": CHECKED_OUT,
+    "restore_plan": "writes 1 file to /tmp/mine",
+    "view": VIEW,
+    "remove_view": VIEW,
+    "show_view": VIEW,
+    "path": "/tmp/view/hub/models--org--name/snapshots/1",
+    "ls": [EntryResult("config.json", "file", 12, "100644", digest="sha256:" + "0" * 64)],
+    "cat": [b"\x00\xff", memoryview(b"bytes")],
+    "tag": None,
+    "pin": None,
+    "unpin": None,
+    "remove": RemoveResult("mine", (ID,), MIB),
+    "verify": VerifyResult(ok=True, data=False, checked_bytes=MIB, damaged=(), versions=1, chunks=2, seconds=0.1),
+    "repair": RepairResult(1, 0, ()),
+    "gc": GcResult(MIB, 3, 1, 0.2),
+    "cleanup": CleanupResult(MIB, removed=2),
+    "stats": StatsResult(
+        4 * MIB, 3 * MIB, 2 * MIB, 1024, 0, 1, 2, 3, {"byteplane": {"chunks": 3, "stored_bytes": 2 * MIB}}
+    ),
+    "complete_names": ["ada-002", "adam"],
+}
+
+
+class FakeStore:
+    """Records the calls, gives the answers; an answer that is an exception is raised, a function is called."""
+
+    answers: ClassVar[dict[str, Any]] = dict(ANSWERS)
+    calls: ClassVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = []
+    opened: ClassVar[list[Any]] = []
+
+    def __init__(self, path: Any = None, *, config: Any = None, registry: Any = None) -> None:
+        self.opened.append((path, config))
+
+    def __enter__(self) -> FakeStore:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def answer(*arguments: Any, **named: Any) -> Any:
+            self.calls.append((method, arguments, named))
+            given = self.answers[method]
+            if isinstance(given, BaseException):
+                raise given
+            if method == "cat":
+                return iter(given)
+            return given(*arguments, **named) if callable(given) else given
+
+        return answer
+
+
+def endless_bytes() -> Iterator[bytes]:
+    while True:
+        yield b"\0" * 65536

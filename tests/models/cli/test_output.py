@@ -1,0 +1,152 @@
+"""Sizes, escapes, tables and documents."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from casmodels.cli.output import Output, Table, count, duration, moment, short_id, shown, size, some
+from casmodels.results import EntryResult
+from tests.models.cli.conftest import Runner
+from tests.models.cli.fake import MODEL, VERSION
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (90_868_376, "86.7 MiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1024**3 - 1, "1.0 GiB"),
+        (4 * 1024**3, "4.0 GiB"),
+        (3 * 1024**6, "3072.0 PiB"),
+        (-2048, "-2.0 KiB"),
+    ],
+)
+def test_size(size_bytes: int, text: str) -> None:
+    assert size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (61, "1 min 1 s"), (3599.7, "1 h 0 min"), (7260, "2 h 1 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_small_words() -> None:
+    assert count(1, "file") == "1 file"
+    assert count(0, "file") == "0 files"
+    assert some(["a", "b\n"]) == "a, b\\n"
+    assert some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert short_id("blake3:0123456789abcdef") == short_id("0123456789abcdef") == "0123456789ab"
+    assert re.fullmatch(r"2026-01-0[12] \d\d:\d\d", moment("2026-01-02T03:04:05+00:00"))
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain é 漢字", "plain é 漢字"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("byte \udcff", "byte \\xff"),
+        ("lone \ud800", "lone \\ud800"),
+        ("\u202eexe.txt", "\\u202eexe.txt"),
+    ],
+)
+def test_what_people_see_is_safe(text: str, safe: str) -> None:
+    assert shown(text) == safe
+    assert shown(text).isprintable()
+
+
+NASTY = "a\nb\x1b[2J\udcff"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nasty_names_break_no_table(command: Runner, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    out = _terminal(monkeypatch) if terminal else None
+    command.answer("ls", [EntryResult(NASTY, "file", 1, "100644"), EntryResult("d", "directory", 0, "040000")])
+    ran = command("ls", "mine")
+    lines = _plain(out.getvalue() if out is not None else ran.out).splitlines()
+    assert len(lines) == 3
+    assert r"a\nb\x1b[2J\xff" in lines[1]
+    assert lines[2].rstrip().endswith("d/")
+
+
+def test_nasty_names_survive_in_json(command: Runner) -> None:
+    command.answer("ls", [EntryResult(NASTY, "link", 0, "120000", target=NASTY)])
+    ran = command("ls", "mine", "--json")
+    assert ran.out.isascii()
+    assert "\\udcff" in ran.out
+    assert ran.document[0]["path"] == ran.document[0]["target"] == NASTY
+
+
+def test_nasty_names_everywhere_else(command: Runner) -> None:
+    command.answer("list", [replace(MODEL, name=NASTY, aliases=(NASTY,), type=NASTY)])
+    command.answer("info", [replace(MODEL, name=NASTY, description=NASTY)])
+    command.answer("versions", [replace(VERSION, message=NASTY, tags=(NASTY,))])
+    for line in ("list", "list --available", "aliases", "info", "versions"):
+        out = command(*line.split()).out
+        assert "\x1b" not in out
+        assert r"a\nb\x1b[2J\xff" in out
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+    def getvalue(self) -> str:
+        self.flush()
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode()
+
+
+def _terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 60, term: str = "xterm") -> _Terminal:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    terminal = _Terminal(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr("sys.stdout", terminal)
+    return terminal
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_on_a_narrow_terminal_the_last_column_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch, columns=30)
+    table = Table(("SIZE", "NAME", "MESSAGE"), [("1.0 MiB", "a" * 12, "m" * 40)], frozenset({0}))
+    Output().table(table)
+    lines = _plain(terminal.getvalue()).splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 30
+    assert "a" * 12 in lines[1]
+
+
+def test_in_a_pipe_nothing_is_cut(command: Runner) -> None:
+    command.answer("versions", [replace(VERSION, message="m" * 300)])
+    assert "m" * 300 in command("versions", "mine").out
+
+
+def test_no_colour_when_it_is_not_wanted(command: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    command("list")
+    assert "\x1b[1mMODEL" in terminal.getvalue()
+    terminal = _terminal(monkeypatch, term="dumb")
+    command("list")
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_a_document_is_ascii_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=True).document({"name": "é\udc80", "nothing": None})
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert json.loads(out) == {"name": "é\udc80", "nothing": None}
