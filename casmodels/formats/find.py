@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Sequence
 
 from casmodels.formats.layout import DoubtError
@@ -11,8 +12,18 @@ from casstore.chunkers.spans import RandomAccess, Span
 
 _log = logging.getLogger(__name__)
 _HEAD_BYTES = 9
+_ZIP_MAGIC = b"PK\x03\x04"
 
-_BAD_BYTES = (DoubtError, ValueError, LookupError, ArithmeticError, TypeError, RecursionError)
+_BAD_BYTES = (
+    DoubtError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
 """What readers raise for bytes that are not what they seem; an OSError says that the file cannot be read."""
 
 
@@ -26,6 +37,19 @@ def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
     try:
         if looks_like_safetensors(head, source.size_bytes):
             return safetensors_spans(source)
+        if head.startswith(_ZIP_MAGIC):
+            return _archive_spans(source)
     except _BAD_BYTES as error:
         _log.debug("%s is kept as opaque bytes: %s", name, error)
     return []
+
+
+def _archive_spans(source: RandomAccess) -> Sequence[Span]:
+    from zipfile import BadZipFile
+
+    from casmodels.formats.torch_archives import torch_spans
+
+    try:
+        return torch_spans(source)
+    except BadZipFile as error:
+        raise DoubtError(str(error)) from error

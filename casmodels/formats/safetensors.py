@@ -129,9 +129,7 @@ def _span(name: str, entry: bytes, data_start: int) -> Span:
     start, end = offsets
     if len(shape) > MAX_DIMENSIONS or end - start != kind.length_bytes(shape):
         raise DoubtError("a tensor whose offsets contradict its shape")
-    return Span(
-        data_start + start, end - start, kind.item_width, kind.block_bytes, similarity_key(name, shape)
-    )
+    return Span(data_start + start, end - start, kind.item_width, kind.block_bytes, similarity_key(name, shape))
 
 
 def _are_sizes(values: object) -> bool:
