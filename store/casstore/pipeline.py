@@ -51,7 +51,7 @@ class BlobHashers:
         self._sha256 = hashlib.sha256()
         self._git = git_blob_hasher(size_bytes) if git or size_bytes <= GIT_LIMIT_BYTES else None
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """The next bytes."""
         self._sha256.update(data)
         if self._git is not None:
@@ -142,7 +142,7 @@ def coded_chunks(
         _drain(reading, flights)
 
 
-def _code(piece: Piece, data: bytes, known: Known) -> CodedChunk:
+def _code(piece: Piece, data: Buffer, known: Known) -> CodedChunk:
     digest = blake3(data).digest()
     if known(digest):
         return CodedChunk(piece, digest, 0, None)

@@ -1,10 +1,12 @@
-"""The byteplane codec: words split into planes of their bytes, each stored as suits it. FORMAT.md,
-"Codecs".
+"""The byteplane codec: words split into planes of their bytes, each stored as suits it.
+
+FORMAT.md, "Codecs", gives the bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -13,23 +15,26 @@ import numpy as np
 from casstore import kernels
 from casstore.buffers import Buffer
 from casstore.codecs import zstd
+from casstore.codecs.sampling import entropy_bits, spread_blocks
 from casstore.errors import DamagedError
 from casstore.kernels import WORD_TYPES, Plane, Words
 
-_HEADER: Final = struct.Struct("<BB")
-_ENTRY: Final = struct.Struct("<BI")
+_HEADER: Final = struct.Struct("<BBB")
+_ENTRY: Final = struct.Struct("<BBI")
 
-_SAMPLE_BLOCKS: Final = 8
-_SAMPLE_BLOCK_BYTES: Final = 1024
-_RANDOM_BITS: Final = 7.85
-"""A plane whose sample has at least this entropy per byte is stored as it is, without trying to compress
-it.
-"""
+_ALIGNMENT: Final = 8
+
+_SAMPLE_BLOCKS: Final = 4
+_SAMPLE_BLOCK_WORDS: Final = 2048
+
+_RANDOM_BITS: Final = 7.87
+"""A plane whose sample has at least this entropy per byte is stored as it is, without trying to code it."""
+
+_REPETITIVE: Final = 0.9
+"""If matches bring the sample of a plane under this share of its entropy, its words repeat themselves."""
 
 _WORTH_IT: Final = 0.99
-"""A plane is stored raw unless coding brings it under this share of its size: less is not worth decoding
-for.
-"""
+"""A plane is stored raw unless coding brings it under this share: less is not worth decoding for."""
 
 
 class _Mode(IntEnum):
@@ -40,63 +45,82 @@ class _Mode(IntEnum):
     CONSTANT = 2
 
 
-def word_width(item_width: int) -> int:
-    """The width in bytes of the words that items of this width are split as; 0 where they cannot be.
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """What a sample says: which planes, lowest first, are not worth coding, and whether words repeat."""
 
-    Items of 16 bytes are pairs of 8: complex numbers.
+    random: tuple[bool, ...]
+    repetitive: bool
+
+
+def encode(raw: Buffer, width: int, lead_bytes: int = 0) -> Buffer | None:
+    """The payload for words of ``width`` bytes (1, 2, 4 or 8), the first of them at ``lead_bytes``.
+
+    None where samples say that no plane of them would gain. The payload may be longer than ``raw``.
     """
-    width = 8 if item_width == 16 else item_width
-    return width if width in (1, *WORD_TYPES) else 0
-
-
-def encode(raw: Buffer, item_width: int) -> bytes:
-    """The payload for bytes of words of that width, for which `word_width` must not be 0. It may be longer
-    than ``raw``.
-    """
-    width = word_width(item_width)
-    count, tail_bytes = divmod(len(raw), width)
     view = memoryview(raw)
-    low_bytes = 0
-    if width == 1:
-        planes = [np.frombuffer(raw, np.uint8)]
-    else:
-        words = _words(view[: count * width], width)
-        low_bytes = _low_zero_bytes(words)
-        planes = kernels.split(words, low_bytes) if low_bytes < width else []
-    coded = [_encode_plane(plane) for plane in planes]
-    entries = [_ENTRY.pack(mode, len(stored)) for mode, stored in coded]
-    tail = view[len(raw) - tail_bytes :]
-    return b"".join([_HEADER.pack(width, low_bytes), *entries, *[stored for _, stored in coded], tail])
+    lead_bytes = min(lead_bytes, len(raw))
+    count = (len(raw) - lead_bytes) // width
+    stop = lead_bytes + count * width
+    words = _aligned(np.frombuffer(view[lead_bytes:stop], WORD_TYPES[width]))
+    low_bytes = _low_zero_bytes(words)
+    outlook = _look(words, width - low_bytes)
+    if not low_bytes and all(outlook.random):
+        return None
+    ends = (view[:lead_bytes], view[stop:])
+    position = _HEADER.size + len(outlook.random) * _ENTRY.size + len(raw) - count * width
+    payload = np.empty(position + len(outlook.random) * count, np.uint8)
+    scratch = iter(np.empty((outlook.random.count(False), count), np.uint8))
+    planes, entries = [], []
+    for number, is_random in enumerate(outlook.random, low_bytes):
+        if is_random:  # it is split straight into its place
+            planes.append(payload[position : position + count])
+            entries.append(_ENTRY.pack(number, _Mode.RAW, count))
+            position += count
+        else:
+            planes.append(next(scratch))
+    kernels.split(words, planes)
+    for number, is_random in enumerate(outlook.random):
+        if not is_random:
+            mode, stored = _encode_plane(planes[number], outlook.repetitive)
+            payload[position : position + len(stored)] = np.frombuffer(stored, np.uint8)
+            entries.append(_ENTRY.pack(number + low_bytes, mode, len(stored)))
+            position += len(stored)
+    front = b"".join([_HEADER.pack(width, lead_bytes, low_bytes), *entries, *ends])
+    payload[: len(front)] = np.frombuffer(front, np.uint8)
+    return payload[:position].data
 
 
 def decode(stored: Buffer, raw_length: int) -> Buffer:
     """The ``raw_length`` bytes of a payload, in memory of their own; DamagedError for anything else."""
     view = memoryview(stored)
     try:
-        width, low_bytes = _HEADER.unpack_from(view)
-        if word_width(width) != width or not 0 <= low_bytes <= width or (width == 1 and low_bytes):
-            raise _damaged("its header is none")
-        entries = [_ENTRY.unpack_from(view, _HEADER.size + n * _ENTRY.size) for n in range(width - low_bytes)]
-    except struct.error as error:
-        raise _damaged("it is cut short") from error
-    position = _HEADER.size + len(entries) * _ENTRY.size
-    count, tail_bytes = divmod(raw_length, width)
-    if position + sum(length for _, length in entries) + tail_bytes != len(view):
+        width, lead_bytes, low_bytes = _HEADER.unpack_from(view)
+        word_type = WORD_TYPES[width]
+        fronts = _HEADER.size + (width - low_bytes) * _ENTRY.size
+        entries = list(_ENTRY.iter_unpack(view[_HEADER.size : fronts]))
+    except (struct.error, KeyError) as error:
+        raise _damaged("its header is none") from error
+    count = max(raw_length - lead_bytes, 0) // width
+    stop = lead_bytes + count * width
+    planes_at = fronts + raw_length - count * width
+    if lead_bytes >= width or sorted(number for number, _, _ in entries) != list(range(low_bytes, width)):
+        raise _damaged("its header is none")
+    if planes_at + sum(length for _, _, length in entries) != len(view):
         raise _damaged("its planes do not add up")
-    planes = []
-    for mode, length in entries:
-        planes.append(_decode_plane(mode, view[position : position + length], count))
-        position += length
-    if width == 1:
-        return planes[0].data
-    raw = np.empty(raw_length, np.uint8)
-    kernels.join(planes, raw[: count * width].view(WORD_TYPES[width]))
-    raw[count * width :] = np.frombuffer(view[position:], np.uint8)
+    # A memory offset that puts the first word, not the first byte, where the kernels want it: aligned.
+    raw = np.empty(raw_length + _ALIGNMENT, np.uint8)[-lead_bytes % _ALIGNMENT :][:raw_length]
+    raw[:lead_bytes] = np.frombuffer(view[fronts : fronts + lead_bytes], np.uint8)
+    raw[stop:] = np.frombuffer(view[fronts + lead_bytes : planes_at], np.uint8)
+    planes: dict[int, Plane] = {}
+    for number, mode, length in entries:
+        planes[number] = _decode_plane(mode, view[planes_at : planes_at + length], count)
+        planes_at += length
+    kernels.join([planes[number] for number in sorted(planes)], raw[lead_bytes:stop].view(word_type))
     return raw.data
 
 
-def _words(raw: memoryview, width: int) -> Words:
-    words: Words = np.frombuffer(raw, WORD_TYPES[width])
+def _aligned(words: Words) -> Words:
     return words if words.flags.aligned else words.copy()
 
 
@@ -109,15 +133,24 @@ def _low_zero_bytes(words: Words) -> int:
     return lowest_bit // 8 if used else words.itemsize
 
 
-def _encode_plane(plane: Plane) -> tuple[_Mode, Buffer]:
-    bits = _sample_bits(plane)
-    if bits == 0 and plane.size and (plane == plane[0]).all():
+def _look(words: Words, kept: int) -> _Outlook:
+    """What a sample of the ``kept`` highest planes says."""
+    sample = _aligned(spread_blocks(words, _SAMPLE_BLOCKS, _SAMPLE_BLOCK_WORDS))
+    planes = np.empty((kept, sample.size), np.uint8)
+    kernels.split(sample, list(planes))
+    counts = np.array([np.bincount(plane, minlength=256) for plane in planes]).reshape(-1, 256)
+    bits = entropy_bits(counts)
+    # The lowest plane is the noisiest: where even that repeats, so do the words.
+    if kept and zstd.probe(planes[0].data) < bits[0] / 8 * _REPETITIVE:
+        return _Outlook((False,) * kept, repetitive=True)
+    return _Outlook(tuple(bool(plane >= _RANDOM_BITS) for plane in bits), repetitive=False)
+
+
+def _encode_plane(plane: Plane, repetitive: bool) -> tuple[_Mode, Buffer]:
+    if (plane[:64] == plane[0]).all() and (plane == plane[0]).all():
         return _Mode.CONSTANT, plane[:1].data
-    if bits < _RANDOM_BITS:
-        stored = zstd.compress_plane(plane.data)
-        if len(stored) < plane.size * _WORTH_IT:
-            return _Mode.ZSTD, stored
-    return _Mode.RAW, plane.data
+    stored = zstd.encode(plane.data) if repetitive else zstd.encode_orderly(plane.data)
+    return (_Mode.ZSTD, stored) if len(stored) < plane.size * _WORTH_IT else (_Mode.RAW, plane.data)
 
 
 def _decode_plane(mode: int, stored: memoryview, count: int) -> Plane:
@@ -128,17 +161,6 @@ def _decode_plane(mode: int, stored: memoryview, count: int) -> Plane:
     if mode == _Mode.RAW and len(stored) == count:
         return np.frombuffer(stored, np.uint8)
     raise _damaged("a plane is none")
-
-
-def _sample_bits(plane: Plane) -> float:
-    """The entropy in bits of one byte, from blocks spread over the plane."""
-    if plane.size > 2 * _SAMPLE_BLOCKS * _SAMPLE_BLOCK_BYTES:
-        stride = (plane.size - _SAMPLE_BLOCK_BYTES) // (_SAMPLE_BLOCKS - 1)
-        starts = range(0, stride * _SAMPLE_BLOCKS, stride)
-        plane = np.concatenate([plane[start : start + _SAMPLE_BLOCK_BYTES] for start in starts])
-    counts = np.bincount(plane, minlength=256)
-    shares = counts[counts > 0] / max(plane.size, 1)
-    return float(-(shares * np.log2(shares)).sum())
 
 
 def _damaged(reason: str) -> DamagedError:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from casstore.buffers import Buffer
 from casstore.codecs import zstd
 from casstore.codecs.ids import Codec
 from casstore.errors import DamagedError
 
-_PLANE_WIDTHS = frozenset((1, 2, 4, 8, 16))
+_WORD_WIDTHS: Final = {1: 1, 2: 2, 4: 4, 8: 8, 16: 8}  # items of 16 bytes are pairs: complex numbers
+_LONG_ENOUGH_TO_GUESS: Final = 4096
+
+_TEXT_PROBE_BYTES: Final = 16 << 10  # matches lie farther apart in text than in numbers
+
+_INCOMPRESSIBLE: Final = 0.985
+"""Bytes of unknown type are stored raw unless they come under this share: less is not worth decoding for."""
 
 
 def encode(raw: Buffer, item_width: int) -> tuple[Codec, Buffer]:
     """The codec that stores these bytes in the fewest, and what it stores. Safe to call from many threads.
 
-    ``item_width`` is bytes per element, 0 (or any other width) for bytes of which nothing is known. The raw
-    codec stores ``raw`` itself, not a copy.
+    ``item_width`` is bytes per element, 0 (or any other width) for bytes of which nothing is known. Samples
+    decide what is tried. The raw codec stores ``raw`` itself, not a copy.
     """
-    found: tuple[Codec, Buffer] = (Codec.RAW, raw)
-    if not raw:
-        return found
-    if item_width in _PLANE_WIDTHS:
-        from casstore.codecs import byteplane
-
-        stored: Buffer | None = byteplane.encode(raw, item_width)
-        codec = Codec.BYTEPLANE
-    else:
-        stored = zstd.encode(raw)
-        codec = Codec.ZSTD
-    if stored is not None and len(stored) < len(raw):
-        found = (codec, stored)
-    return found
+    width = _WORD_WIDTHS.get(item_width, 0)
+    codec, stored = _encode_words(raw, width, 0) if width else _encode_unknown(raw)
+    return (codec, stored) if len(stored) < len(raw) else (Codec.RAW, raw)
 
 
 def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
-    """Exactly ``raw_length`` bytes, or DamagedError; never takes more memory than a small multiple of that.
+    """Exactly ``raw_length`` bytes, or DamagedError; takes at most twice that much memory.
 
     Whether they are the right bytes is for the caller to check by their digest. The raw codec gives
-    ``stored`` itself.
+    ``stored`` itself, not a copy.
     """
     if codec == Codec.RAW:
         if len(stored) != raw_length:
@@ -49,3 +46,23 @@ def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
 
         return byteplane.decode(stored, raw_length)
     raise DamagedError("a frame", f"no codec has the id {codec}")
+
+
+def _encode_words(raw: Buffer, width: int, lead_bytes: int) -> tuple[Codec, Buffer]:
+    from casstore.codecs import byteplane
+
+    stored = byteplane.encode(raw, width, lead_bytes)
+    return (Codec.RAW, raw) if stored is None else (Codec.BYTEPLANE, stored)
+
+
+def _encode_unknown(raw: Buffer) -> tuple[Codec, Buffer]:
+    if len(raw) >= _LONG_ENOUGH_TO_GUESS:
+        from casstore.codecs.sampling import guess_layout
+
+        layout = guess_layout(raw)
+        share = zstd.probe(raw, _TEXT_PROBE_BYTES) if layout.width == 1 else zstd.probe(raw)
+        if min(share, layout.share) > _INCOMPRESSIBLE:
+            return Codec.RAW, raw
+        if layout.share <= share:  # matches add nothing: the bytes are numbers
+            return _encode_words(raw, layout.width, layout.lead_bytes)
+    return Codec.ZSTD, zstd.encode(raw)

@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 3
 _PROBE_LEVEL: Final = 1
-_PROBES: Final = 4
-_PROBE_BYTES: Final = 16 << 10
-_WORTH_IT: Final = 0.985
-"""A chunk is stored raw unless zstd brings it under this share of its size: less is not worth decoding
-for.
-"""
+_PROBE_BLOCKS: Final = 4
+_PROBE_BYTES: Final = 4 << 10
 
 _LOCAL = threading.local()  # zstandard's objects may be used by one thread at a time
 
 
-def encode(raw: Buffer) -> bytes | None:
-    """The frame, or None where compressing gains next to nothing. Data that looks incompressible is only
-    sampled.
-    """
-    if not _promising(raw):
-        return None
-    stored = _compressor(LEVEL).compress(raw)
-    return stored if len(stored) < len(raw) * _WORTH_IT else None
+def encode(raw: Buffer) -> bytes:
+    """The frame; it may be longer than ``raw``."""
+    return _compressor(LEVEL).compress(raw)
 
 
-def compress_plane(plane: Buffer) -> bytes:
+def probe(raw: Buffer, block_bytes: int = _PROBE_BYTES) -> float:
+    """The share that would be left of ``raw``, from 0 to 1 or a little over, going by four blocks of it."""
+    view = memoryview(raw)
+    if len(view) > 2 * _PROBE_BLOCKS * block_bytes:
+        stride = (len(view) - block_bytes) // _PROBE_BLOCKS
+        starts = range(stride // 2, stride * _PROBE_BLOCKS, stride)
+        raw = b"".join(view[start : start + block_bytes] for start in starts)
+    return len(_compressor(_PROBE_LEVEL).compress(raw)) / max(len(raw), 1)
+
+
+def encode_orderly(plane: Buffer) -> bytes:
     """A plane of float exponents as a frame: hardly any search for matches, nearly all entropy coding.
 
     On exponent bytes these settings give a better ratio than level 3 at five times its speed (ADR 003).
@@ -56,16 +57,6 @@ def decode(stored: Buffer, raw_length: int) -> bytes:
     if len(raw) != raw_length:
         raise DamagedError("a zstd frame", f"it yields {len(raw)} bytes, not {raw_length}")
     return raw
-
-
-def _promising(raw: Buffer) -> bool:
-    """Whether samples compress. Chunks not much longer than the samples are just tried."""
-    if len(raw) <= 2 * _PROBES * _PROBE_BYTES:
-        return True
-    stride = (len(raw) - _PROBE_BYTES) // (_PROBES - 1)
-    view = memoryview(raw)
-    sample = b"".join(view[start : start + _PROBE_BYTES] for start in range(0, stride * _PROBES, stride))
-    return len(_compressor(_PROBE_LEVEL).compress(sample)) < len(sample) * _WORTH_IT
 
 
 def _compressor(level: int | None) -> ZstdCompressor:
