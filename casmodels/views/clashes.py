@@ -1,0 +1,52 @@
+"""Paths that are one on file systems that do not tell upper from lower case, or two ways to write an accent apart."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from casmodels.views.clones import temporary_in
+from casstore.errors import InvalidInputError
+
+
+def refuse_clashes(paths: Iterable[str], directory: Path) -> None:
+    """Raise InvalidInputError if two of the paths would be one in that directory, which must exist.
+
+    Only names that might clash are tried there; so nothing at all for nearly every version.
+    """
+    for names in _lookalikes(paths):
+        with _trial(directory) as trial:
+            for name in names:
+                try:
+                    (trial / name).touch(exist_ok=False)
+                except FileExistsError as error:
+                    shown = " and ".join(repr(other) for other in names)
+                    raise InvalidInputError(
+                        f"{shown} are one name on the file system of {directory}",
+                        remedy="choose a directory on a file system that tells them apart",
+                    ) from error
+
+
+def _lookalikes(paths: Iterable[str]) -> list[list[str]]:
+    """Groups of names that lie in one directory and fold to the same."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for path in paths:
+        folded = ""
+        for name in path.split("/"):
+            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+            groups.setdefault((folded, key), set()).add(name)
+            folded = f"{folded}/{key}"
+    return [sorted(names) for names in groups.values() if len(names) > 1]
+
+
+@contextlib.contextmanager
+def _trial(directory: Path) -> Iterator[Path]:
+    trial = temporary_in(directory)
+    trial.mkdir()
+    try:
+        yield trial
+    finally:
+        shutil.rmtree(trial)

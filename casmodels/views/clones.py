@@ -1,0 +1,84 @@
+"""Second copies of a file that cost nothing: reflinks (own inode, shared extents until written to) and hard links."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Final
+
+from casmodels.views.targets import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+
+_FICLONE: Final = 0x40049409
+"""Linux, include/uapi/linux/fs.h: _IOW(0x94, 9, int)."""
+_PROBE_BYTES: Final = 1 << 16
+
+
+def temporary_in(directory: Path) -> Path:
+    """A path for something unfinished; `is_temporary` knows it."""
+    return directory / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+
+
+def clone(source: int, target: Path) -> int | None:
+    """Make ``target``, which must not exist, a reflink of an open file; gives its descriptor, open for writing.
+
+    None, and nothing there, where the file system cannot do that, or the two lie on different ones.
+    """
+    if sys.platform == "darwin":
+        return _clone_on_macos(source, target)
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.ioctl(descriptor, _FICLONE, source)
+    except OSError:
+        os.close(descriptor)
+        target.unlink()
+        return None
+    return descriptor
+
+
+def _clone_on_macos(source: int, target: Path) -> int | None:
+    """clonefile(2) by descriptor; the flags 0 copy neither owner nor anything through a link."""
+    import ctypes
+
+    fclonefileat = ctypes.CDLL(None).fclonefileat
+    here = -2  # AT_FDCWD; the path is absolute anyway
+    if fclonefileat(ctypes.c_int(source), ctypes.c_int(here), os.fsencode(target), ctypes.c_uint32(0)) != 0:
+        return None
+    return os.open(target, os.O_RDWR | os.O_CLOEXEC)
+
+
+def can_clone(directory: Path) -> bool:
+    """Whether the file system of a directory makes reflinks: tried with a small file."""
+    original, copy = temporary_in(directory), temporary_in(directory)
+    try:
+        descriptor = os.open(original, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, bytes(_PROBE_BYTES))
+        cloned = clone(descriptor, copy)
+        if cloned is not None:
+            os.close(cloned)
+        return cloned is not None
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+        for path in (original, copy):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def hard_link(source: Path, target: Path) -> bool:
+    """Make ``target`` another name of ``source``; False where that cannot be (another file system, too many links)."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""What a file outside the store holds: told by what was noted of it, else by reading it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from casstore.digests import SHA256, Digest
+from casstore.index.places import FileState, Place
+
+BACKDATED_NS: Final = 3_000_000_000
+"""How far before the start of a run the time of the files is set that it writes.
+
+So an edit, however soon, cannot carry the time that was noted, and the note is worth something at once: one of a file
+that is younger than a file system's clock can tell is trusted by nobody.
+"""
+
+
+def is_known(state: FileState | None, status: os.stat_result, saved_ns: int) -> bool:
+    """Whether a file is surely as it was noted. One with several hard links may change from elsewhere: it is not."""
+    return (
+        state is not None and stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and state.matches(status, saved_ns)
+    )
+
+
+def read_digest(path: Path, *, follow: bool = False) -> Digest | None:
+    """The SHA-256 of a regular file's bytes.
+
+    None if it is no regular file, may not be read, or changes meanwhile. Links are followed only with ``follow``.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags)) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            digest = Digest(SHA256, hashlib.file_digest(file, "sha256").digest())
+            after = os.fstat(file.fileno())
+    except OSError:
+        return None
+    unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    return digest if unchanged else None
+
+
+def link_target(path: Path) -> str:
+    """What a symbolic link says, to the letter: `Path.readlink` would tidy it up."""
+    return os.readlink(path)  # noqa: PTH115
+
+
+class Observer:
+    """Tells what the files of one directory hold; reads none of them twice.
+
+    ``place`` is what was noted of the directory, if anything.
+    """
+
+    def __init__(self, directory: Path, place: Place | None) -> None:
+        self._directory = directory
+        self._noted = place.files if place is not None else {}
+        self._saved_ns = place.saved_ns if place is not None else 0
+        self._digests: dict[tuple[str, int, int, int], Digest | None] = {}
+
+    def noted(self, path: str) -> FileState | None:
+        """What was noted of a file, true or not."""
+        return self._noted.get(path)
+
+    def is_noted(self, path: str, status: os.stat_result) -> bool:
+        """Whether a file surely is as it was noted, without reading it."""
+        return is_known(self._noted.get(path), status, self._saved_ns)
+
+    def digest(self, path: str, status: os.stat_result, *, follow: bool = False) -> Digest | None:
+        """The SHA-256 of a file of that status, read if it must be; None as for `read_digest`."""
+        state = self._noted.get(path)
+        if state is not None and self.is_noted(path, status):
+            return state.blob
+        key = (path, status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in self._digests:
+            self._digests[key] = read_digest(self._directory / path, follow=follow)
+        return self._digests[key]
+
+    def holds(self, path: str, status: os.stat_result, blob: Digest, size_bytes: int, *, follow: bool = False) -> bool:
+        """Whether a file of that status holds a blob; not read if its size tells."""
+        if status.st_size != size_bytes and not (follow and stat.S_ISLNK(status.st_mode)):
+            return False
+        return self.digest(path, status, follow=follow) == blob

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casmodels.results import CheckoutResult
+from casmodels.views.checkouts import Checkout, checkout
+from casmodels.views.contents import link_target
+from casstore.digests import Digest
+from casstore.refs import RefKey, RefKind
+from casstore.store import Store
+from casstore.trees import Entry, Tree
+from casstore.versions import Version
+
+Content = Mapping[str, bytes | tuple[bytes, int] | str | None]
+"""Path to a file's bytes (or bytes and mode), a link's target, or None for an empty directory."""
+
+
+@dataclass
+class Shelf:
+    """A store with small models in it."""
+
+    store: Store
+    made: int = field(default=0)
+
+    def put(self, name: str, content: Content, *, tag: str | None = None, **metadata: Any) -> Digest:
+        """Keep a version of a name."""
+        self.made += 1
+        with self.store.writing() as tx:
+            entries = []
+            for path, value in content.items():
+                if value is None:
+                    entries.append(Entry.directory(path))
+                elif isinstance(value, str):
+                    entries.append(Entry.link(path, value))
+                else:
+                    data, mode = value if isinstance(value, tuple) else (value, 0o644)
+                    entries.append(Entry.file(path, tx.add_bytes(data, path).info.sha256, len(data), mode))
+            tree = tx.add_tree(Tree.of(entries))
+            version = Version(
+                tree, None, f"file:///{name}", time.time_ns(), str(self.made), {"kind": "checkpoint"} | metadata
+            )
+            tx.add_version(version)
+            tx.set_ref(RefKey(RefKind.VERSION, name, version.id.hex), version.id)
+            if tag is not None:
+                tx.set_ref(RefKey(RefKind.TAG, name, tag), version.id)
+            tx.commit()
+        return version.id
+
+    def remove(self, name: str, version: Digest) -> None:
+        """Forget a version's ref."""
+        with self.store.writing() as tx:
+            tx.set_ref(RefKey(RefKind.VERSION, name, version.hex), None)
+            tx.commit()
+
+    def checkout(self, version: Digest, directory: Path, name: str = "mine", **options: Any) -> CheckoutResult:
+        """Check a version out."""
+        include = options.pop("include", ())
+        with self.store.reading() as reader:
+            tree = reader.tree(reader.version(version).tree)
+            wanted = Checkout(name, version, tree, include)
+            return checkout(reader, self.store.places, self.store.path, wanted, directory, **options)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    with Store.open(tmp_path / "store", create=True) as store:
+        yield Shelf(store)
+
+
+@pytest.fixture
+def listing() -> Callable[[Path], dict[str, object]]:
+    """What lies in a directory: path to bytes, to a link's target, or to None for an empty directory."""
+
+    def look(directory: Path) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for here, folders, names in os.walk(directory):
+            links = [name for name in folders if (Path(here) / name).is_symlink()]
+            for name in names + links:
+                path = Path(here) / name
+                key = path.relative_to(directory).as_posix()
+                found[key] = link_target(path) if path.is_symlink() else path.read_bytes()
+            if not folders and not names and Path(here) != directory:
+                found[Path(here).relative_to(directory).as_posix()] = None
+        return found
+
+    return look

@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casmodels.errors import InvalidInputError
+from casmodels.views import checkouts
+from casmodels.views.checkouts import InTheWayError
+from casstore import files
+from casstore.errors import DamagedError, FullError, StoreError
+from casstore.index.places import Places
+
+Look = Callable[[Path], dict[str, object]]
+
+FIRST: dict[str, Any] = {
+    "config.json": b"{}",
+    "model.safetensors": b"w" * 3_000_000,
+    "nested/deep/vocab.txt": b"a\nb\n",
+    "old.bin": b"old",
+    "run.sh": (b"#!/bin/sh\n", 0o755),
+    "empty": b"",
+    "hollow": None,
+    "latest": "model.safetensors",
+}
+SECOND: dict[str, Any] = {
+    "config.json": b'{"a": 1}',
+    "model.safetensors": b"w" * 3_000_000,
+    "nested/new.txt": b"new",
+    "run.sh": (b"#!/bin/sh\n", 0o644),
+    "empty": b"",
+    "latest": "config.json",
+}
+
+
+def plain(content: dict[str, Any]) -> dict[str, object]:
+    return {path: value[0] if isinstance(value, tuple) else value for path, value in content.items()}
+
+
+def inodes(directory: Path) -> dict[str, int]:
+    return {path.name: path.lstat().st_ino for path in directory.iterdir()}
+
+
+def test_writes_files_links_modes_and_empty_directories(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    version = shelf.put("mine", FIRST)
+    result = shelf.checkout(version, tmp_path / "out")
+    assert listing(tmp_path / "out") == plain(FIRST)
+    assert stat.S_IMODE((tmp_path / "out/run.sh").stat().st_mode) == 0o755
+    assert (result.files, result.written_files, result.kept) == (6, 6, ())
+    assert (
+        result.size_bytes == result.written_bytes == sum(len(b) for b in plain(FIRST).values() if isinstance(b, bytes))
+    )
+
+
+def test_another_version_writes_only_what_differs(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    before = inodes(tmp_path / "out")
+    result = shelf.checkout(second, tmp_path / "out")
+    assert listing(tmp_path / "out") == plain(SECOND)
+    assert result.written_files == 2
+    assert result.written_bytes == len(b'{"a": 1}') + len(b"new")
+    after = inodes(tmp_path / "out")
+    assert after["model.safetensors"] == before["model.safetensors"]
+    assert after["run.sh"] == before["run.sh"]
+    assert stat.S_IMODE((tmp_path / "out/run.sh").stat().st_mode) == 0o644
+    assert not (tmp_path / "out/nested/deep").exists()
+
+
+def test_what_was_just_written_is_known_without_reading(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = shelf.put("mine", FIRST)
+    shelf.checkout(version, tmp_path / "out")
+
+    def refuse(path: Path, **_: object) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("casmodels.views.contents.read_digest", refuse)
+    assert shelf.checkout(version, tmp_path / "out").written_files == 0
+
+
+def test_an_edit_is_seen_however_soon_and_however_like(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", FIRST)
+    shelf.checkout(version, tmp_path / "out")
+    with (tmp_path / "out/old.bin").open("r+b") as file:
+        file.write(b"bad")
+    with pytest.raises(InTheWayError) as caught:
+        shelf.checkout(version, tmp_path / "out")
+    assert caught.value.paths == ("old.bin",)
+
+
+def test_users_files_stop_everything_before_a_byte_is_written(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    (tmp_path / "out/config.json").write_bytes(b"edited by hand")
+    (tmp_path / "out/nested/new.txt").write_bytes(b"made by hand")
+    before = listing(tmp_path / "out")
+    with pytest.raises(InTheWayError, match=r"config\.json.*new\.txt") as caught:
+        shelf.checkout(second, tmp_path / "out")
+    assert caught.value.paths == ("config.json", "nested/new.txt")
+    assert "--force" in str(caught.value.remedy)
+    assert listing(tmp_path / "out") == before
+    shelf.checkout(second, tmp_path / "out", force=True)
+    assert listing(tmp_path / "out") == plain(SECOND)
+
+
+def test_users_files_that_are_in_nobodys_way_are_kept_and_named(shelf: Any, tmp_path: Path) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_bytes(b"mine")
+    (tmp_path / "out/nested/deep/notes.txt").write_bytes(b"mine")
+    (tmp_path / "out/logs/today").mkdir(parents=True)
+    (tmp_path / "out/old.bin").write_bytes(b"edited")
+    result = shelf.checkout(second, tmp_path / "out")
+    assert set(result.kept) == {"notes.txt", "nested/deep/notes.txt", "logs/", "old.bin"}
+    assert (tmp_path / "out/old.bin").read_bytes() == b"edited"
+    assert (tmp_path / "out/nested/deep/notes.txt").exists()
+
+
+def test_without_a_note_what_lies_there_is_known_by_its_bytes(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    shelf.store.places.forget(tmp_path / "out")
+    result = shelf.checkout(second, tmp_path / "out")
+    assert listing(tmp_path / "out") == plain(SECOND)
+    assert result.written_files == 2
+
+
+def test_without_a_note_nothing_of_an_incomplete_version_is_removed(shelf: Any, tmp_path: Path) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    shelf.store.places.forget(tmp_path / "out")
+    (tmp_path / "out/empty").unlink()
+    result = shelf.checkout(second, tmp_path / "out")
+    assert (tmp_path / "out/old.bin").exists()
+    assert {"old.bin", "hollow/"} <= set(result.kept)
+
+
+def test_bytes_of_another_name_are_a_users_own(shelf: Any, tmp_path: Path) -> None:
+    shelf.put("other", {"config.json": b"other"})
+    version = shelf.put("mine", {"config.json": b"mine"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/config.json").write_bytes(b"other")
+    with pytest.raises(InTheWayError):
+        shelf.checkout(version, tmp_path / "out")
+
+
+def test_what_the_store_has_no_more_is_not_overwritten(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    shelf.checkout(first, tmp_path / "out")
+    monkeypatch.setattr("casmodels.views.history.History.can_give", lambda *_: False)
+    with pytest.raises(InTheWayError) as caught:
+        shelf.checkout(second, tmp_path / "out")
+    assert "config.json" in caught.value.paths
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_never_writes_through_a_link_in_the_directory(shelf: Any, tmp_path: Path, force: bool) -> None:
+    version = shelf.put("mine", {"a/b": b"inside", "c": b"c"})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "b").write_bytes(b"precious")
+    (elsewhere / "c").write_bytes(b"precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").symlink_to(elsewhere)
+    (out / "c").symlink_to(elsewhere / "c")
+    if force:
+        shelf.checkout(version, out, force=True)
+        assert (out / "a/b").read_bytes() == b"inside"
+        assert not (out / "a").is_symlink()
+        assert not (out / "c").is_symlink()
+    else:
+        with pytest.raises(InTheWayError) as caught:
+            shelf.checkout(version, out)
+        assert caught.value.paths == ("a", "c")
+    assert (elsewhere / "b").read_bytes() == b"precious"
+    assert (elsewhere / "c").read_bytes() == b"precious"
+
+
+def test_a_link_with_the_right_bytes_behind_it_is_not_taken_for_the_file(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"a/b": b"inside"})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b").write_bytes(b"inside")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InTheWayError):
+        shelf.checkout(version, tmp_path / "out")
+
+
+SHAPES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"a": b"file"}, {"a/b": b"below"}),
+    ({"a/b": b"below"}, {"a": b"file"}),
+    ({"a/b/c": b"below", "a/d": b"x"}, {"a": "e", "e": b"target"}),
+    ({"a": "e", "e": b"target"}, {"a/b": b"below"}),
+    ({"a": None}, {"a": b"file"}),
+    ({"a": b"file"}, {"a": None}),
+    ({"a/b": b"below"}, {"a": None}),
+    ({"a": None}, {"a/b": b"below"}),
+    ({"a": "b", "b": b"x"}, {"a": b"x", "b": b"x"}),
+    ({"a": "./b//", "b/c": b"x"}, {"a": "b", "b/c": b"x"}),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SHAPES)
+def test_files_links_and_directories_take_each_others_place(
+    shelf: Any, tmp_path: Path, listing: Look, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    one, two = shelf.put("mine", first), shelf.put("mine", second)
+    shelf.checkout(one, tmp_path / "out")
+    assert listing(tmp_path / "out") == first
+    shelf.checkout(two, tmp_path / "out")
+    assert listing(tmp_path / "out") == second
+
+
+def test_a_directory_with_a_users_file_is_never_removed(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    one, two = shelf.put("mine", {"a/b": b"below"}), shelf.put("mine", {"a": b"file"})
+    shelf.checkout(one, tmp_path / "out")
+    (tmp_path / "out/a/own").write_bytes(b"own")
+    with pytest.raises(InTheWayError, match="'a'"):
+        shelf.checkout(two, tmp_path / "out", force=True)
+    assert listing(tmp_path / "out") == {"a/b": b"below", "a/own": b"own"}
+
+
+def test_strange_names_come_back(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    odd = os.fsdecode(b"caf\xe9 \xff")
+    content = {"with space#%20": b"1", "new\nline": b"2", "\u00e9": b"3", odd: b"4", f"{odd}/x".replace("4", ""): b"5"}
+    content = {**{path: data for path, data in content.items() if path != odd}, "l": odd + "/x"}
+    version = shelf.put("mine", content)
+    shelf.checkout(version, tmp_path / "out")
+    assert listing(tmp_path / "out") == content
+    shelf.checkout(version, tmp_path / "out")
+    assert shelf.checkout(version, tmp_path / "out").written_files == 0
+
+
+def test_include_takes_a_part_and_leaves_the_rest_alone(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    part = shelf.checkout(first, tmp_path / "part", include=["*.json", "nested/"])
+    assert set(listing(tmp_path / "part")) == {"config.json", "nested/deep/vocab.txt"}
+    assert part.files == 2
+    shelf.checkout(first, tmp_path / "out")
+    result = shelf.checkout(second, tmp_path / "out", include=["*.json"])
+    assert listing(tmp_path / "out") == plain(FIRST) | {"config.json": b'{"a": 1}'}
+    assert result.kept == ()
+    shelf.checkout(second, tmp_path / "out")
+    assert listing(tmp_path / "out") == plain(SECOND)
+
+
+def test_refuses_a_file_the_store_what_is_in_it_and_what_contains_it(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"a": b"a"})
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(shelf.store.path)
+    for directory in ("file", "store", "store/packs", "store/new/dir", ".", "link", "link/new"):
+        with pytest.raises(InvalidInputError):
+            shelf.checkout(version, tmp_path / directory)
+    assert not (shelf.store.path / "new").exists()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_link_given_as_the_directory_is_followed(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"a": b"a"})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    shelf.checkout(version, tmp_path / "out")
+    assert (tmp_path / "disk/a").read_bytes() == b"a"
+    assert shelf.checkout(version, tmp_path / "disk").written_files == 0
+
+
+def test_space_is_checked_first(shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = shelf.put("mine", FIRST)
+    usage = checkouts.check_space.__globals__["shutil"].disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=2_000_000))
+    with pytest.raises(FullError, match=r"2\.9 MiB"):
+        shelf.checkout(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FullError):
+        shelf.checkout(version, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_names_that_are_one_on_this_file_system_are_refused(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = shelf.put("mine", {"A/config.json": b"1", "a/Config.json": b"2", "other": b"3"})
+    shelf.checkout(version, tmp_path / "fine")
+    touch = Path.touch
+    monkeypatch.setattr(Path, "touch", lambda path, **options: touch(path.with_name(path.name.lower()), **options))
+    with pytest.raises(InvalidInputError, match="'A' and 'a'"):
+        shelf.checkout(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_chunk_is_named_and_leaves_no_file(shelf: Any, tmp_path: Path) -> None:
+    content = os.urandom(100_000)
+    version = shelf.put("mine", {"model.bin": content})
+    for pack in (shelf.store.path / "packs").rglob("*"):
+        if pack.is_file():
+            data = bytearray(pack.read_bytes())
+            where = data.find(content[:64])
+            if where >= 0:
+                data[where + 5_000] ^= 1
+                pack.write_bytes(data)
+    with pytest.raises(DamagedError, match=f"model.bin of mine@{version.hex[:12]}"):
+        shelf.checkout(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DamagedError):
+        shelf.checkout(version, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.fixture
+def killing() -> Iterator[Callable[[int], None]]:
+    """Arms a kill at the n-th change of the disk; nothing is tidied up afterwards, as the process is gone."""
+
+    def arm(at: int) -> None:
+        count = 0
+        dead = False
+
+        def hook(operation: str, path: str) -> None:
+            nonlocal count, dead
+            if dead:
+                raise KilledError
+            count += 1
+            if count == at:
+                dead = True
+                raise KilledError
+
+        files.set_hook(hook)
+
+    yield arm
+    files.set_hook(None)
+
+
+def test_a_kill_at_any_moment_tears_nothing_and_the_next_run_finishes(
+    shelf: Any, tmp_path: Path, listing: Look, killing: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
+    monkeypatch.setattr(Path, "unlink", _not_after_death(Path.unlink))
+    monkeypatch.setattr(Places, "save", _not_after_death(Places.save))
+    survived = False
+    for at in range(1, 200):
+        out = tmp_path / f"out{at}"
+        shelf.checkout(first, out)
+        killing(at)
+        try:
+            shelf.checkout(second, out)
+            survived = True
+        except KilledError:
+            pass
+        finally:
+            files.set_hook(None)
+        for path, value in listing(out).items():
+            if not path.startswith(".casmodels-"):
+                assert value in (plain(FIRST).get(path), plain(SECOND).get(path)), (at, path)
+        back = at % 2 == 0
+        shelf.checkout(first if back else second, out)
+        assert listing(out) == plain(FIRST if back else SECOND), at
+        if survived:
+            return
+    raise AssertionError("the run never came to its end")
+
+
+def _not_after_death(change: Callable[..., None]) -> Callable[..., None]:
+    """A dead process neither tidies up nor notes anything; ``death`` is asked through the hook."""
+
+    def guarded(*args: Any, **options: Any) -> None:
+        files._before("other", "")
+        change(*args, **options)
+
+    return guarded
+
+
+def test_two_at_once_do_the_work_once(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    version = shelf.put("mine", FIRST)
+    results, errors = [], []
+
+    def run() -> None:
+        try:
+            results.append(shelf.checkout(version, tmp_path / "out"))
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(result.written_files for result in results) == [0, 0, 0, 6]
+    assert listing(tmp_path / "out") == plain(FIRST)
+
+
+def test_a_hard_linked_file_is_read_again(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"a": b"right"})
+    shelf.checkout(version, tmp_path / "out")
+    os.link(tmp_path / "out/a", tmp_path / "alias")
+    status = (tmp_path / "out/a").stat()
+    (tmp_path / "alias").write_bytes(b"wrong")
+    os.utime(tmp_path / "alias", ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InTheWayError):
+        shelf.checkout(version, tmp_path / "out")
+    shelf.checkout(version, tmp_path / "out", force=True)
+    assert (tmp_path / "out/a").read_bytes() == b"right"
+    assert (tmp_path / "alias").read_bytes() == b"wrong"
+
+
+def test_a_place_that_is_a_view_is_refused(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"a": b"a"})
+    shelf.checkout(version, tmp_path / "out")
+    place = shelf.store.places.load(tmp_path / "out")
+    shelf.store.places.save(replace(place, kind="view"))
+    with pytest.raises(InvalidInputError, match="view"):
+        shelf.checkout(version, tmp_path / "out")
