@@ -91,6 +91,12 @@ class MissingUpstreamError(NotFoundError):
     kind = "missing-upstream"
 
 
+class MissingRevisionError(MissingUpstreamError):
+    """The repo exists upstream, the revision does not."""
+
+    kind = "missing-revision"
+
+
 class InterruptedPullError(FailedError):
     """Ctrl-C, or a cancelled future: the next run resumes."""
 
@@ -102,6 +108,7 @@ __all__ = [
     "ConfigurationError",
     "InterruptedPullError",
     "MissingExtraError",
+    "MissingRevisionError",
     "MissingUpstreamError",
     "NameTakenError",
     "NetworkError",

@@ -174,9 +174,7 @@ class Connections:
         except requests.exceptions.ProxyError as error:
             raise TransientError(f"the proxy for {host} does not answer", connected=False) from error
         except requests.exceptions.ConnectTimeout as error:
-            raise TransientError(
-                f"{host} did not answer within {self._timeouts[0]:g} s", connected=False
-            ) from error
+            raise TransientError(f"{host} did not answer within {self._timeouts[0]:g} s", connected=False) from error
         except requests.exceptions.ReadTimeout as error:
             raise TransientError(f"{host} sent nothing for {self._timeouts[1]:g} s") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
@@ -188,7 +186,7 @@ class Connections:
 class _Session(requests.Session):
     """A session that leaves redirects alone: by itself it would prepare the next request, netrc and all."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 (requests' signature)
         return None
 
 

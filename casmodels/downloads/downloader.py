@@ -86,9 +86,7 @@ class Downloader:
         """
         from casmodels.downloads.transfer import Control, Transfer
 
-        control = Control(
-            self._stop, self._wait, self._jitter, self._clock, self._retries, self._report, self._watch
-        )
+        control = Control(self._stop, self._wait, self._jitter, self._clock, self._retries, self._report, self._watch)
         partial = Partial.hold(self._directory, download, self._wait)
         try:
             if partial.waited and download.still_needed is not None and not download.still_needed():

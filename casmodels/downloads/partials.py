@@ -241,7 +241,4 @@ def _booted_seconds() -> float:
 
 
 def _is_this_boot(booted_seconds: object) -> bool:
-    return (
-        isinstance(booted_seconds, int | float)
-        and abs(booted_seconds - _booted_seconds()) < _SAME_BOOT_SECONDS
-    )
+    return isinstance(booted_seconds, int | float) and abs(booted_seconds - _booted_seconds()) < _SAME_BOOT_SECONDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from casmodels.errors import AccessError, MissingUpstreamError, UpstreamError
+from casmodels.errors import AccessError, MissingRevisionError, MissingUpstreamError, UpstreamError
 from casstore.errors import StoreError
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -25,16 +25,14 @@ def refusal(
     if "is disabled" in message:
         return AccessError(f"{what} has been disabled upstream", remedy="choose another model")
     if code == "RevisionNotFound":
-        return MissingUpstreamError(f"{what} has no such revision", remedy="check the revision's spelling")
+        return MissingRevisionError(f"{what}: there is no such revision", remedy="check its spelling")
     if code == "EntryNotFound":
         return _vanished(what)
     if code == "RepoNotFound":
         return _missing(what, with_token=with_token)
     if status == 401:
         if with_token:
-            return AccessError(
-                f"{what}: the token was not accepted", remedy=f"{_LOG_IN} to one that is valid"
-            )
+            return AccessError(f"{what}: the token was not accepted", remedy=f"{_LOG_IN} to one that is valid")
         return _missing(what, with_token=False)
     if status == 403:
         remedy = "the token lacks the right to read it" if with_token else _LOG_IN
@@ -47,9 +45,7 @@ def refusal(
 def _gated(what: str, *, with_token: bool, terms_page: str | None) -> AccessError:
     where = f" at {terms_page}" if terms_page else ""
     then = "with the account of your token" if with_token else f"and then {_LOG_IN}"
-    return AccessError(
-        f"{what} is gated: its owner has to let you in first", remedy=f"ask for access{where}, {then}"
-    )
+    return AccessError(f"{what} is gated: its owner has to let you in first", remedy=f"ask for access{where}, {then}")
 
 
 def _missing(what: str, *, with_token: bool) -> MissingUpstreamError:

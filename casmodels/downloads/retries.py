@@ -86,16 +86,12 @@ class Attempts:
                 remedy="check the network, then run the same command again: it resumes",
             ) from failure
         if self._wait(self._pause_seconds(failure.asked_seconds)):
-            raise InterruptedPullError(
-                f"{self._what} was interrupted", remedy="the next run resumes"
-            ) from failure
+            raise InterruptedPullError(f"{self._what} was interrupted", remedy="the next run resumes") from failure
 
     def _pause_seconds(self, asked_seconds: float | None) -> float:
         policy = self._policy
         if asked_seconds is not None:
-            return (
-                min(asked_seconds, policy.longest_retry_after_seconds) + self._jitter() * policy.base_seconds
-            )
+            return min(asked_seconds, policy.longest_retry_after_seconds) + self._jitter() * policy.base_seconds
         bound = min(policy.longest_seconds, policy.base_seconds * 2.0 ** (self._in_a_row - 1))
         return self._jitter() * bound
 

@@ -44,9 +44,7 @@ class Control:
 class Transfer:
     """The work on one download, with its partial file held."""
 
-    def __init__(
-        self, download: Download, partial: Partial, connections: Connections, control: Control
-    ) -> None:
+    def __init__(self, download: Download, partial: Partial, connections: Connections, control: Control) -> None:
         self._download = download
         self._partial = partial
         self._connections = connections
@@ -208,11 +206,7 @@ class Transfer:
 
     def _verify(self, location: Location) -> None:
         expected = self._download.expected
-        actual = (
-            self._hashes.git
-            if expected is not None and expected.algorithm == GIT_BLOB
-            else self._hashes.sha256
-        )
+        actual = self._hashes.git if expected is not None and expected.algorithm == GIT_BLOB else self._hashes.sha256
         if expected is not None and actual != expected:
             raise self._wrong(location, f"has digest {actual}, expected {expected}")
 
@@ -231,9 +225,7 @@ class Transfer:
 
     def _check_stopped(self) -> None:
         if self._control.stop.is_set():
-            raise InterruptedPullError(
-                f"{self._download.name} was interrupted", remedy="the next run resumes"
-            )
+            raise InterruptedPullError(f"{self._download.name} was interrupted", remedy="the next run resumes")
 
 
 class _Hashes:

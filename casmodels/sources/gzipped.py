@@ -28,7 +28,7 @@ def unpacked_name(name: str) -> str:
 def unpack(source: Path, target: Path, limits: UnpackLimits | None = None) -> int:
     """Write what a gzip file holds to ``target``; gives its size in bytes. Streams: memory does not grow.
 
-    Raises WrongBytesError for what is no gzip, cut short, or followed by something else; InvalidInputError over a limit.
-    Nothing is left at ``target`` then.
+    Raises WrongBytesError for what is no gzip, cut short, or followed by something else; InvalidInputError
+    over a limit. Nothing is left at ``target`` then.
     """
     raise NotImplementedError

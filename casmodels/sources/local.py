@@ -11,7 +11,9 @@ from casstore.trees import EntryKind
 
 @dataclass(frozen=True, slots=True)
 class LocalEntry:
-    """One path below the root. ``source`` is where a file's bytes lie (elsewhere for a followed link); times in ns."""
+    """One path below the root. ``source`` is where a file's bytes lie (elsewhere for a followed link); times
+    in ns.
+    """
 
     path: str
     kind: EntryKind
@@ -40,7 +42,7 @@ class LocalListing:
 def scan(root: Path, *, outside: Sequence[Path] = ()) -> LocalListing:
     """List a directory or a file. No place of ``outside`` (the store) may lie in it, nor it in one of them.
 
-    Raises NotFoundError, InvalidInputError (a fifo, a socket, a device, a link that leaves the directory, the store
-    inside) and FailedError (what cannot be read).
+    Raises NotFoundError, InvalidInputError (a fifo, a socket, a device, a link that leaves the directory, the
+    store inside) and FailedError (what cannot be read).
     """
     raise NotImplementedError

@@ -14,7 +14,8 @@ def select_files(
     *,
     all_files: bool = False,
 ) -> Selection:
-    """Choose. ``include`` and ``exclude`` are the Hub's patterns (fnmatch over the whole path; ``dir/`` means ``dir/*``).
+    """Choose. ``include`` and ``exclude`` are the Hub's patterns (fnmatch over the whole path; ``dir/`` means
+    ``dir/*``).
 
     With ``include`` exactly what matches is taken; ``exclude`` takes away in every case.
     """

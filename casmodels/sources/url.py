@@ -10,7 +10,9 @@ from casstore.digests import Digest
 
 @dataclass(frozen=True, slots=True)
 class UrlSource:
-    """A file at an http(s) URL; ``checksum`` is the SHA-256 of the bytes as they are served, or None to learn it."""
+    """A file at an http(s) URL; ``checksum`` is the SHA-256 of the bytes as they are served, or None to learn
+    it.
+    """
 
     url: str
     checksum: Digest | None = None

@@ -1,0 +1,178 @@
+"""What the Hub's own library is asked: a repo's info and its tree. Importing this costs 0.2 s, so only when
+needed.
+
+The library is kept from what a store cannot have: it would ask for a list of known agents besides (a request
+of its own), take a token from wherever it finds one, warn on stderr, and wait for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import platform
+import random
+import ssl
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+with warnings.catch_warnings():
+    # At import the library speaks about environment variables that mean nothing here.
+    warnings.simplefilter("ignore")
+    from huggingface_hub import HfApi, ModelInfo
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.hf_api import RepoFile
+
+from casmodels import __version__
+from casmodels.downloads.refusals import refusal
+from casmodels.downloads.retries import Attempts, RetryPolicy, TransientError, asked_seconds, is_transient
+from casmodels.errors import NetworkError, OfflineError, UpstreamError
+from casstore.errors import InvalidInputError
+
+_Answer = TypeVar("_Answer")
+
+_LOGGER: Final = "huggingface_hub"
+_TRANSPORT_ERRORS: Final[tuple[type[Exception], ...]] = tuple(
+    kind for kind in HfHubHTTPError.__mro__ if kind.__module__.partition(".")[0] in ("httpx2", "httpx", "requests")
+)
+"""The base of what the library's HTTP client raises; which client that is depends on the library's release.
+"""
+_NOT_CONNECTED: Final = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError"})
+
+_asking: contextvars.ContextVar[bool] = contextvars.ContextVar("asking", default=False)
+
+
+class HubClient:
+    """One endpoint, asked with one token or none."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | None,
+        *,
+        timeout_seconds: float,
+        retries: RetryPolicy,
+        wait: Callable[[float], bool],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._endpoint = endpoint
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        self._wait = wait
+        self._jitter = jitter
+        self._api = _Api(endpoint, token)
+
+    def info(self, repo: str, revision: str, *, with_files: bool) -> ModelInfo:
+        """What is known of a revision: one request. ``with_files`` asks for sizes and digests too."""
+        return self._ask(
+            f"{repo} at {revision}" if revision != "main" else repo,
+            repo,
+            lambda: self._api.model_info(
+                repo, revision=revision, files_metadata=with_files, timeout=self._timeout_seconds
+            ),
+        )
+
+    def tree(self, repo: str, commit: str) -> list[dict[str, Any]]:
+        """Every file of a commit as path, size, blob_id and lfs_sha256: for servers whose info lacks them."""
+        found = self._ask(repo, repo, lambda: list(self._api.list_repo_tree(repo, revision=commit, recursive=True)))
+        return [
+            {
+                "path": entry.path,
+                "size": entry.size,
+                "blob_id": entry.blob_id,
+                "lfs_sha256": entry.lfs.sha256 if entry.lfs is not None else None,
+            }
+            for entry in found
+            if isinstance(entry, RepoFile)
+        ]
+
+    def _ask(self, what: str, repo: str, call: Callable[[], _Answer]) -> _Answer:
+        attempts = Attempts(what, self._retries, wait=self._wait, jitter=self._jitter)
+        while True:
+            try:
+                return self._ask_once(what, repo, call)
+            except TransientError as failure:
+                attempts.failed(failure)
+
+    def _ask_once(self, what: str, repo: str, call: Callable[[], _Answer]) -> _Answer:
+        host = urlsplit(self._endpoint).hostname
+        try:
+            with _quietly():
+                return call()
+        except HfHubHTTPError as error:
+            status, headers = error.response.status_code, error.response.headers
+            if is_transient(status):
+                raise TransientError(f"{host} answered {status}", asked_seconds=asked_seconds(headers)) from error
+            raise refusal(
+                what,
+                status,
+                headers,
+                with_token=self._token is not None,
+                terms_page=f"{self._endpoint}/{repo}",
+            ) from error
+        except OfflineModeIsEnabled as error:
+            raise OfflineError(f"{what} is needed from {host}, but HF_HUB_OFFLINE is set") from error
+        except HFValidationError as error:
+            raise InvalidInputError(f"{repo!r} is not the id of a repo", remedy="ids look like org/name") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UpstreamError(
+                f"{what}: {host} answered something that is no repo's description",
+                remedy="check the endpoint, and whether the network wants a log-in",
+            ) from error
+        except _TRANSPORT_ERRORS as error:
+            if _is_bad_certificate(error):
+                raise NetworkError(
+                    f"{what}: the certificate of {host} is not valid", remedy="check the clock and the proxy"
+                ) from error
+            connected = type(error).__name__ not in _NOT_CONNECTED
+            reason = f"{host} gave no answer" if connected else f"no connection to {host}"
+            raise TransientError(reason, connected=connected) from error
+
+
+class _Api(HfApi):
+    """The library's client with our own headers.
+
+    Its own would begin by fetching a list of agents from its default endpoint, for the User-Agent. A release
+    that builds headers elsewhere would still get the token, or its refusal, from the constructor.
+    """
+
+    def __init__(self, endpoint: str, token: str | None) -> None:
+        super().__init__(endpoint=endpoint, token=token if token is not None else False)
+
+    def _build_hf_headers(self, *_: Any, **__: Any) -> dict[str, str]:
+        headers = {"user-agent": f"casmodels/{__version__}; python/{platform.python_version()}"}
+        if isinstance(self.token, str):
+            headers["authorization"] = f"Bearer {self.token}"
+        return headers
+
+
+class _Quiet(logging.Filter):
+    """Drops what the library logs while it works for us, and nothing else."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (logging's signature)
+        return not _asking.get()
+
+
+_QUIET: Final = _Quiet()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    for handler in logging.getLogger(_LOGGER).handlers:
+        handler.addFilter(_QUIET)
+    token = _asking.set(True)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def _is_bad_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
