@@ -1,0 +1,49 @@
+"""Large files that look like models, written in blocks: normal floats, or bytes of no known format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BLOCK_ELEMENTS = 1 << 24
+SPREAD = 0.04  # the standard deviation of MiniLM's larger matrices
+WIDTHS = {"F32": 4, "BF16": 2}
+
+
+def write_tensor(path: Path, size_bytes: int, dtype: str, seed: int) -> None:
+    """A safetensors file of one tensor; `dtype` is F32 or BF16. About 200 MB/s."""
+    import numpy as np
+
+    count = size_bytes // WIDTHS[dtype]
+    tensor = {"dtype": dtype, "shape": [count], "data_offsets": [0, count * WIDTHS[dtype]]}
+    header = json.dumps({"weight": tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    random = np.random.default_rng(seed)
+    with path.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        while count:
+            stream.write(_block(random, min(count, BLOCK_ELEMENTS), dtype).data)
+            count -= min(count, BLOCK_ELEMENTS)
+
+
+def write_opaque(path: Path, size_bytes: int, seed: int) -> None:
+    """Random bytes and text by turns, a MiB of each: some of it shrinks, none of it repeats."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    with path.open("wb") as stream:
+        for _ in range(size_bytes >> 21):
+            stream.write(random.bytes(1 << 20))
+            stream.write(random.integers(97, 123, 1 << 20, np.uint8).data)
+
+
+def _block(random: np.random.Generator, count: int, dtype: str) -> NDArray[Any]:
+    import numpy as np
+
+    values = random.standard_normal(count, np.float32) * np.float32(SPREAD)
+    return values if dtype == "F32" else (values.view(np.uint32) >> 16).astype(np.uint16)
