@@ -1,5 +1,35 @@
-"""A content-addressed store for machine-learning models."""
+"""A content-addressed store for machine-learning models.
+
+The public names are imported when they are first asked for, so that importing the package costs nothing.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casmodels.library import PullOptions, Store
+    from casmodels.registry import Registry
+    from casmodels.specs import ModelSpec, ModelType
+    from casstore.errors import StoreError
+
 __version__ = "0.1.0"
+
+__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError"]
+
+_HOMES = {
+    "ModelSpec": "casmodels.specs",
+    "ModelType": "casmodels.specs",
+    "PullOptions": "casmodels.library",
+    "Registry": "casmodels.registry",
+    "Store": "casmodels.library",
+    "StoreError": "casstore.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

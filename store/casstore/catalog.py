@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from casstore.blobs import BlobReader
 from casstore.closure import FrameName, closure
@@ -10,7 +11,7 @@ from casstore.digests import BLAKE3, Digest
 from casstore.engine import Engine
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
-from casstore.index.rows import BlobInfo
+from casstore.index.rows import BlobInfo, FrameRow
 from casstore.recipes import Recipe
 from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKey, RefKind
@@ -18,6 +19,18 @@ from casstore.trees import Tree
 from casstore.versions import Version
 
 _HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where bytes go: chunks, their bytes before encoding, bytes of all that is stored, of the index, and for each codec
+    its number, chunks, bytes before encoding and of the frames."""
+
+    chunks: int
+    raw_bytes: int
+    stored_bytes: int
+    index_bytes: int
+    by_codec: tuple[tuple[int, int, int, int], ...]
 
 
 class Reader:
@@ -64,14 +77,37 @@ class Reader:
         low, high = bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
         return [Digest(BLAKE3, value) for value in self._engine.ledger.rows.with_prefix(FrameKind.VERSION, low, high)]
 
+    def usage(self, versions: Iterable[Digest] | None = None) -> Usage:
+        """Where the bytes go: in the whole store, or in what some versions need, each frame counted once."""
+        rows, layout = self._engine.ledger.rows, self._engine.layout
+        index_bytes = sum(path.stat().st_size for path in layout.root.glob("index.sqlite3*"))
+        if versions is None:
+            chunks, raw_bytes, _ = rows.totals()
+            others = sum(path.stat().st_size for path in (layout.journal, layout.mark))
+            stored_bytes = rows.packs_bytes() + index_bytes + others
+            return Usage(chunks, raw_bytes, stored_bytes, index_bytes, tuple(rows.by_codec()))
+        tallies: dict[int, list[int]] = {}
+        stored_bytes = 0
+        for row in self._rows(versions):
+            stored_bytes += row.length
+            if row.kind is FrameKind.CHUNK:
+                tally = tallies.setdefault(row.codec, [0, 0, 0])
+                for position, more in enumerate((1, row.raw_length, row.length)):
+                    tally[position] += more
+        by_codec = tuple((codec, *tally) for codec, tally in sorted(tallies.items()))
+        chunks, raw_bytes = (sum(tally[position] for tally in tallies.values()) for position in (0, 1))
+        return Usage(chunks, raw_bytes, stored_bytes, index_bytes, by_codec)  # type: ignore[arg-type]
+
     def stored_bytes(self, versions: Iterable[Digest]) -> int:
         """The bytes of all frames that these versions need, each counted once."""
+        return sum(row.length for row in self._rows(versions))
+
+    def _rows(self, versions: Iterable[Digest]) -> Iterator[FrameRow]:
         seen: set[FrameName] = set()
-        total = 0
         for version in versions:
             for name in closure(self._engine, FrameKind.VERSION, version):
                 if name not in seen:
                     seen.add(name)
                     row = self._engine.ledger.rows.frame(*name)
-                    total += row.length if row is not None else 0
-        return total
+                    if row is not None:
+                        yield row

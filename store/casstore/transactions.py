@@ -42,11 +42,11 @@ class StoredBlob:
 
 
 class Transaction(Reader):
-    """One operation that writes. Not for several threads at once."""
+    """One operation that writes, under the lease of that name. Not for several threads at once."""
 
     def __init__(self, engine: Engine, lease: str) -> None:
         super().__init__(engine)
-        self._lease = lease
+        self.lease = lease
         self._kept: list[RefKey] = []
         self._pack: PackWriter | None = None
         self._pending: set[tuple[FrameKind, bytes]] = set()
@@ -94,7 +94,7 @@ class Transaction(Reader):
 
     def keep(self, blob: BlobInfo) -> None:
         """Protect a blob from gc, from the next `commit` on, until `let_go` or until nobody holds this lease."""
-        key = RefKey(RefKind.PARTIAL, self._lease, blob.recipe.hex)
+        key = RefKey(RefKind.PARTIAL, self.lease, blob.recipe.hex)
         self._kept.append(key)
         self.set_ref(key, blob.recipe)
 

@@ -111,6 +111,24 @@ class Tree:
         """The entries by their path."""
         return {entry.path: entry for entry in self.entries}
 
+    def follow(self, path: str) -> Entry | None:
+        """The entry that a path leads to, through links in any of its parts; None when it leads nowhere."""
+        here: list[str] = []
+        ahead = path.split("/")[::-1]
+        for _ in range(_MAX_STEPS):
+            if not ahead:
+                break
+            part = ahead.pop()
+            if part == "..":
+                here = here[:-1]
+            elif part not in ("", "."):
+                here.append(part)
+                entry = self.by_path.get("/".join(here))
+                if entry is not None and entry.kind is EntryKind.LINK:
+                    here.pop()
+                    ahead.extend(entry.target.split("/")[::-1])
+        return None if ahead else self.by_path.get("/".join(here))
+
     @cached_property
     def encoded(self) -> bytes:
         """The canonical bytes."""

@@ -1,0 +1,61 @@
+"""What every operation of the library works with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from casmodels.config import Config, default_view_path
+from casmodels.formats import find_spans
+from casmodels.registry import Registry
+from casstore.layout import Layout
+from casstore.store import Store as Engine
+
+
+class Context:
+    """A store's directory, the configuration, the registry; the engine is opened when it is first needed."""
+
+    def __init__(self, config: Config, registry: Registry | None, path: Path) -> None:
+        self.config = config
+        self.path = path
+        self._registry = registry
+        self._engine: Engine | None = None
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The specs that are known."""
+        return self._registry if self._registry is not None else Registry.from_config(self.config)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store yet. Raises NotAStoreError when something else is there."""
+        return self._engine is not None or Layout(self.path).exists()
+
+    def engine(self, *, create: bool = False) -> Engine:
+        """The engine. Raises NotAStoreError when there is no store and none is to be made."""
+        if self._engine is None:
+            self._engine = Engine.open(self.path, create=create, finder=find_spans, workers=self.config.workers)
+        return self._engine
+
+    def existing(self) -> Engine | None:
+        """The engine, or None when there is no store yet."""
+        return self.engine() if self.exists else None
+
+    @contextlib.contextmanager
+    def working_engine(self, workers: int | None, initializer: Callable[[], object] | None) -> Iterator[Engine]:
+        """An engine of its own threads, for a pull; the store is made if there is none."""
+        with Engine.open(self.path, create=True, finder=find_spans, workers=workers, initializer=initializer) as engine:
+            yield engine
+
+    @property
+    def view_path(self) -> Path:
+        """Where the store's own view lies unless the user names another."""
+        return default_view_path(self.path)
+
+    def close(self) -> None:
+        """Close the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

@@ -1,0 +1,197 @@
+"""What is here: models, versions, paths, and where the bytes go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from casmodels.library.context import Context
+from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
+from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
+from casmodels.specs import ModelSpec
+from casstore.catalog import Reader
+from casstore.codecs import Codec
+from casstore.digests import Digest
+from casstore.errors import NotFoundError
+from casstore.index.places import PlaceKind
+from casstore.refs import Ref, RefKind
+from casstore.trees import Entry, EntryKind
+
+
+def list_models(context: Context, *, available: bool, model_type: str | None) -> list[ModelResult]:
+    """The models that are here; with ``available``, those too that are only known."""
+    results: list[ModelResult] = []
+    engine = context.existing()
+    if engine is not None:
+        with engine.reading() as reader:
+            names = dict.fromkeys(ref.key.name for ref in reader.refs(RefKind.VERSION))
+            results = [_installed(context, reader, name) for name in names]
+    if available:
+        here = {result.repo or result.name for result in results}
+        results += [_known(spec) for spec in context.registry if spec.huggingface_id not in here]
+    return [result for result in results if model_type is None or result.type == model_type]
+
+
+def info(context: Context, model: str | None, model_type: str | None) -> list[ModelResult]:
+    """One model, here or only known; or all. Raises UnknownModelError."""
+    if model is None:
+        return list_models(context, available=True, model_type=model_type)
+    spec = context.registry.find(model)
+    engine = context.existing()
+    if engine is not None:
+        with engine.reading() as reader:
+            here = [name for name in (model, stored_name(context.registry, model)) if versions_of(reader, name)]
+            if here or spec is None:
+                name = here[0] if here else existing_name(reader, context.registry, model)
+                return [_installed(context, reader, name)]
+    return [_known(spec if spec is not None else context.registry.get(model))]
+
+
+def list_versions(context: Context, name: str | None) -> list[VersionResult]:
+    """The versions of a name, or of all, newest first. Raises UnknownModelError."""
+    engine = context.existing() if name is None else context.engine()
+    if engine is None:
+        return []
+    with engine.reading() as reader:
+        wanted = existing_name(reader, context.registry, name) if name is not None else None
+        refs = reader.refs(RefKind.VERSION, wanted)
+        tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
+        pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
+        return [_version(reader, ref, tags, pins) for ref in reversed(refs)]
+
+
+def list_entries(context: Context, target: str) -> list[EntryResult]:
+    """The paths of a version. Raises UnknownModelError, UnknownVersionError."""
+    with context.engine().reading() as reader:
+        tree = reader.tree(find(reader, context.registry, target).version.tree)
+        return [_entry(entry) for entry in tree]
+
+
+def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
+    """The bytes of one file of a version. Raises NotFoundError for a path that is no file of it."""
+    with context.engine().reading() as reader:
+        found = find(reader, context.registry, target)
+        yield from reader.open_blob(_file(reader, found, path)).stream()
+
+
+def stats(context: Context, name: str | None) -> StatsResult:
+    """Where the bytes go, in the whole store or for one name."""
+    engine = context.existing() if name is None else context.engine()
+    if engine is None:
+        return StatsResult(0, 0, 0, 0, 0, 0, 0, 0, {})
+    with engine.reading() as reader:
+        wanted = existing_name(reader, context.registry, name) if name is not None else None
+        refs = reader.refs(RefKind.VERSION, wanted)
+        logical = sum(reader.tree(reader.version(ref.target).tree).size_bytes for ref in refs)
+        usage = reader.usage(None if wanted is None else [ref.target for ref in refs])
+    places = engine.places.all(PlaceKind.VIEW)
+    views_bytes = sum(state.size_bytes for place in places for state in place.files.values())
+    return StatsResult(
+        logical_bytes=logical,
+        unique_bytes=usage.raw_bytes,
+        stored_bytes=usage.stored_bytes,
+        index_bytes=usage.index_bytes,
+        views_bytes=views_bytes,
+        models=len({ref.key.name for ref in refs}),
+        versions=len(refs),
+        chunks=usage.chunks,
+        by_codec={
+            Codec(codec).name.lower(): {"chunks": chunks, "raw_bytes": raw, "stored_bytes": stored}
+            for codec, chunks, raw, stored in usage.by_codec
+        },
+    )
+
+
+def complete_names(context: Context, prefix: str) -> list[str]:
+    """The names that are here and the aliases that are known, as far as they begin so."""
+    known = [word for spec in context.registry for word in (spec.id, *spec.aliases)]
+    engine = context.existing()
+    if engine is not None:
+        known += [ref.key.name for ref in engine.engine.ledger.refs.all(RefKind.VERSION)]
+    return sorted({word for word in known if word.startswith(prefix)})
+
+
+def _known(spec: ModelSpec) -> ModelResult:
+    return ModelResult(
+        id=spec.id,
+        name=spec.huggingface_id,
+        type=spec.model_type.value,
+        aliases=spec.aliases,
+        repo=spec.huggingface_id,
+        installed=False,
+        parameters=spec.parameters,
+        context_length=spec.context_length,
+        licence=spec.licence,
+        description=spec.description or None,
+    )
+
+
+def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
+    refs = versions_of(reader, name)
+    version = reader.version(refs[-1].target)
+    metadata = version.metadata
+    repo = metadata.get("repo")
+    spec = context.registry.of_repo(repo or name)
+    return ModelResult(
+        id=spec.id if spec is not None else name,
+        name=name,
+        type=spec.model_type.value if spec is not None else metadata.get("type"),
+        aliases=spec.aliases if spec is not None else (),
+        repo=repo,
+        installed=True,
+        versions=len(refs),
+        size_bytes=reader.tree(version.tree).size_bytes,
+        stored_bytes=reader.stored_bytes([ref.target for ref in refs]),
+        parameters=spec.parameters if spec is not None else None,
+        context_length=spec.context_length if spec is not None else None,
+        licence=metadata.get("licence") or (spec.licence if spec is not None else None),
+        description=spec.description or None if spec is not None else None,
+        base_models=tuple(metadata.get("base_models", ())),
+    )
+
+
+def _version(reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]]) -> VersionResult:
+    version = reader.version(ref.target)
+    tree = reader.tree(version.tree)
+    created = datetime.fromtimestamp(version.created_ns / 1e9, UTC)
+    return VersionResult(
+        name=ref.key.name,
+        version=ref.target.hex,
+        tags=tuple(tags.get(ref.target, ())),
+        created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        source=version.source,
+        revision=version.revision,
+        message=version.message,
+        files=len(tree.files),
+        size_bytes=tree.size_bytes,
+        stored_bytes=reader.stored_bytes([ref.target]),
+        pinned=ref.target in pins,
+    )
+
+
+def _labels_by_target(refs: list[Ref]) -> dict[Digest, list[str]]:
+    labels: dict[Digest, list[str]] = {}
+    for ref in refs:
+        labels.setdefault(ref.target, []).append(ref.key.label)
+    return labels
+
+
+def _entry(entry: Entry) -> EntryResult:
+    return EntryResult(
+        path=entry.path,
+        kind=entry.kind.name.lower(),
+        size_bytes=entry.size_bytes,
+        mode=f"{entry.mode:04o}",
+        digest=str(entry.blob) if entry.blob is not None else None,
+        target=entry.target or None,
+    )
+
+
+def _file(reader: Reader, found: Found, path: str) -> Digest:
+    tree = reader.tree(found.version.tree)
+    entry = tree.follow(path)
+    if entry is None or entry.kind is not EntryKind.FILE or entry.blob is None:
+        raise NotFoundError(
+            f"{found.name}@{found.id.hex[:12]} has no file {path!r}", remedy=f"see `casmodels ls {found.name}`"
+        )
+    return entry.blob

@@ -1,0 +1,40 @@
+"""Leftovers: what pulls that were killed left among the downloads, and checkouts in their directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from casmodels.downloads import list_partials, remove_partials
+from casmodels.library.context import Context
+from casmodels.results import CleanupResult
+from casstore import files
+from casstore.leases import open_leases
+from casstore.maintenance.leftovers import remove_leftovers
+
+_UNPACKING = ".unpacking"
+
+
+def unpacking_path(downloads: Path, lease: str) -> Path:
+    """Where an operation unpacks a gzip file; by the lease in its name others see whether the operation lives."""
+    return downloads / f"{lease}{_UNPACKING}"
+
+
+def cleanup(context: Context, *, dry_run: bool) -> CleanupResult:
+    """Remove unfinished downloads and temporary files that no running operation works on."""
+    engine = context.existing()
+    if engine is None:
+        return CleanupResult(0, dry_run=dry_run)
+    downloads = engine.layout.downloads
+    partials = list_partials(downloads) if dry_run else remove_partials(downloads)
+    freed = sum(partial.size_bytes for partial in partials)
+    removed = len(partials)
+    alive = set(open_leases(engine.layout.leases))
+    for path in downloads.glob(f"*{_UNPACKING}"):
+        if path.name.removesuffix(_UNPACKING) not in alive:
+            freed += path.stat().st_size
+            removed += 1
+            if not dry_run:
+                files.unlink(path)
+    with engine.reading():
+        freed += remove_leftovers(engine.engine, dry_run=dry_run)
+    return CleanupResult(freed, removed, dry_run=dry_run)

@@ -1,0 +1,140 @@
+"""Finding what a user means by NAME[@VERSION]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
+from casmodels.registry import Registry
+from casmodels.specs import VersionedName, parse_versioned
+from casstore.catalog import Reader
+from casstore.digests import Digest
+from casstore.errors import InvalidInputError
+from casstore.refs import Ref, RefKey, RefKind, check_name
+from casstore.versions import Version
+
+_SHORTEST_COMMIT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version of a name."""
+
+    name: str
+    id: Digest
+    version: Version
+
+
+def stored_name(registry: Registry, name: str) -> str:
+    """The name under which a model is kept: its Hub id for an alias or a registered id, else the name itself."""
+    spec = registry.find(name)
+    return spec.huggingface_id if spec is not None else name
+
+
+def versions_of(reader: Reader, name: str) -> list[Ref]:
+    """The version refs of a name, oldest first."""
+    return reader.refs(RefKind.VERSION, name)
+
+
+def newest(reader: Reader, name: str) -> Found | None:
+    """The newest version of a stored name."""
+    refs = versions_of(reader, name)
+    return Found(name, refs[-1].target, reader.version(refs[-1].target)) if refs else None
+
+
+def find(reader: Reader, registry: Registry, target: str) -> Found:
+    """The version that NAME[@VERSION] means; by its id also one that was removed, until gc takes it.
+
+    Raises InvalidInputError, UnknownModelError, UnknownVersionError.
+    """
+    wanted = parse_versioned(target)
+    if wanted.label is not None and not versions_of(reader, wanted.name):
+        for digest in _removed(reader, wanted.name, wanted.label):
+            return Found(wanted.name, digest, reader.version(digest))
+    name = existing_name(reader, registry, wanted.name)
+    refs = versions_of(reader, name)
+    if wanted.label is None:
+        if wanted.back >= len(refs):
+            raise UnknownVersionError(
+                f"{name} has {len(refs)} versions, so there is no {wanted}", remedy=f"see `casmodels versions {name}`"
+            )
+        digest = refs[-1 - wanted.back].target
+    else:
+        digest = _labelled(reader, name, refs, wanted)
+    return Found(name, digest, reader.version(digest))
+
+
+def existing_name(reader: Reader, registry: Registry, name: str) -> str:
+    """The stored name that a name or alias means. Raises UnknownModelError when the store has nothing under it."""
+    for candidate in dict.fromkeys((name, stored_name(registry, name))):
+        if versions_of(reader, candidate):
+            return candidate
+    spec = registry.find(name)
+    if spec is not None:
+        error = UnknownModelError(name)
+        error.message = f"{name!r} is known but not here yet"
+        error.remedy = f"`casmodels pull {name}` brings it in"
+        raise error
+    known = {ref.key.name for ref in reader.refs(RefKind.VERSION)}
+    raise UnknownModelError(name, registry.nearest(name, known))
+
+
+def _labelled(reader: Reader, name: str, refs: list[Ref], wanted: VersionedName) -> Digest:
+    label = wanted.label or ""
+    tag = reader.ref(RefKey(RefKind.TAG, name, label))
+    if tag is not None:
+        return tag.target
+    for matches in (_by_revision(reader, refs, label), _by_id(refs, label), _removed(reader, name, label)):
+        if len(matches) > 1:
+            raise InvalidInputError(
+                f"{wanted} could be any of {', '.join(digest.hex[:12] for digest in matches)}",
+                remedy="give more digits",
+            )
+        if matches:
+            return matches[0]
+    raise UnknownVersionError(f"{name} has no version {label!r}", remedy=f"see `casmodels versions {name}`")
+
+
+def _by_revision(reader: Reader, refs: list[Ref], label: str) -> list[Digest]:
+    """The newest version of the upstream state of that name; commits may be shortened as in git."""
+    for ref in reversed(refs):
+        metadata = reader.version(ref.target).metadata
+        revision = metadata.get("revision") or ""
+        if label in (revision, metadata.get("requested_revision")):
+            return [ref.target]
+        if len(label) >= _SHORTEST_COMMIT and revision.startswith(label):
+            return [ref.target]
+    return []
+
+
+def _by_id(refs: list[Ref], label: str) -> list[Digest]:
+    return [ref.target for ref in refs if ref.target.hex.startswith(label.lower())]
+
+
+def _removed(reader: Reader, name: str, label: str) -> list[Digest]:
+    """Versions that were removed and gc has not taken yet."""
+    try:
+        digests = reader.versions_with_prefix(label.lower())
+    except InvalidInputError:
+        return []
+    return [digest for digest in digests if reader.version(digest).metadata.get("name") == name]
+
+
+def check_own_name(reader: Reader, registry: Registry, name: str) -> str:
+    """A name that the user may give to versions of their own.
+
+    Raises InvalidInputError for what cannot be a name, NameTakenError for an alias, a registered id or a Hub id.
+    """
+    check_name(name)
+    spec = registry.find(name)
+    if spec is not None:
+        raise NameTakenError(
+            f"the name {name!r} is taken by the registered model {spec.id} ({spec.huggingface_id})",
+            remedy="choose another name",
+        )
+    found = newest(reader, name)
+    if found is not None and found.version.metadata.get("kind") == "hub":
+        raise NameTakenError(
+            f"the name {name!r} is taken by a model pulled from {found.version.source}", remedy="choose another name"
+        )
+    return name

@@ -1,0 +1,162 @@
+"""Pulling: from what the user named to a version in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
+from casmodels.library.context import Context
+from casmodels.library.names import check_own_name, newest
+from casmodels.library.options import PullOptions
+from casmodels.library.progress import Progress, SilentProgress
+from casmodels.results import ErrorResult, PullResult, PullStatus
+from casmodels.specs import HubModel, LocalModel, ShortName, UrlModel, parse_model
+from casstore.catalog import Reader
+from casstore.errors import InvalidInputError, StoreError, UnusableStoreError
+from casstore.refs import RefKind
+from casstore.store import Store as Engine
+
+DEFAULT_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One model's pull: what the user typed, what they asked for, the engine to work with, and who is told."""
+
+    context: Context
+    engine: Engine
+    model: str
+    options: PullOptions
+    workers: int
+    initializer: Callable[[], None] | None
+    progress: Progress
+
+
+def pull(context: Context, models: Sequence[str], options: PullOptions, progress: Progress | None) -> list[PullResult]:
+    """Pull models one after the other; what fails is a result with an error, and the next one is tried.
+
+    Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError.
+    """
+    from casmodels.runtime.priority import thread_initializer
+
+    wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
+    config = context.config
+    options = replace(options, offline=options.offline or config.offline)
+    low_priority = config.low_priority if options.low_priority is None else options.low_priority
+    initializer = thread_initializer() if low_priority else None
+    workers = options.workers or config.workers
+    coders = 1 if workers == 1 else None
+    results = []
+    with context.working_engine(coders, initializer) as engine:
+        for model in wanted:
+            one = Pull(
+                context, engine, model, options, workers or DEFAULT_WORKERS, initializer, progress or SilentProgress()
+            )
+            results.append(_pull_one(one))
+    return results
+
+
+def _pull_one(pull: Pull) -> PullResult:
+    begun = time.monotonic()
+    try:
+        result = _dispatch(pull)
+    except (UnusableStoreError, InterruptedPullError):
+        raise
+    except StoreError as error:
+        failure = ErrorResult(error.kind, error.message, error.remedy)
+        result = PullResult(pull.model, None, PullStatus.FAILED, error=failure)
+    return replace(result, seconds=time.monotonic() - begun)
+
+
+def _dispatch(pull: Pull) -> PullResult:
+    model = parse_model(pull.model)
+    match model:
+        case UrlModel():
+            from casmodels.library.pulling_files import pull_url
+
+            return pull_url(pull, model)
+        case LocalModel(path):
+            from casmodels.library.pulling_files import pull_local
+
+            return pull_local(pull, path)
+        case HubModel(repo, revision, explicit):
+            return _pull_repo(pull, repo, revision, own=not explicit)
+        case ShortName(name, revision):
+            spec = pull.context.registry.find(name)
+            if spec is not None:
+                return _pull_repo(pull, spec.huggingface_id, revision, own=False)
+            return _pull_short(pull, name, revision)
+
+
+def _pull_short(pull: Pull, name: str, revision: str | None) -> PullResult:
+    """A name of the user's own, or else a Hub id without an organisation, which only the Hub can tell."""
+    try:
+        return _pull_repo(pull, name, revision, own=True)
+    except MissingUpstreamError as error:
+        if revision is not None or pull.options.revision is not None:
+            raise
+        with pull.engine.reading() as reader:
+            known = {ref.key.name for ref in reader.refs(RefKind.VERSION)}
+        raise UnknownModelError(name, pull.context.registry.nearest(name, known)) from error
+
+
+def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> PullResult:
+    from casmodels.library.pulling_hub import HubPull
+
+    given = pull.options.revision
+    if given is not None and revision is not None and given != revision:
+        raise InvalidInputError(f"{pull.model} names one revision and --revision {given} another")
+    name = pull.options.name
+    with pull.engine.reading() as reader:
+        if own and name is None:
+            kept = newest(reader, repo)
+            if kept is not None and kept.version.metadata.get("kind") != "hub":
+                return _pull_own(pull, kept.version.metadata, kept.version.source)
+            if kept is not None and kept.version.metadata.get("repo") not in (None, repo):
+                name, repo = repo, kept.version.metadata["repo"]
+        if name is not None and name != repo:
+            check_pull_name(reader, pull, name, repo)
+    return HubPull(pull, repo, given or revision or "main", name or repo).run()
+
+
+def _pull_own(pull: Pull, metadata: dict[str, object], source: str) -> PullResult:
+    if metadata.get("kind") == "url":
+        from casmodels.library.pulling_files import pull_url
+
+        return pull_url(replace(pull, options=replace(pull.options, name=pull.model)), UrlModel(source))
+    raise InvalidInputError(
+        f"{pull.model!r} is a name of your own, saved from {source}: there is nothing to pull",
+        remedy=f"`casmodels checkout {pull.model}` writes it out",
+    )
+
+
+def check_pull_name(reader: Reader, pull: Pull, name: str, origin: str) -> None:
+    """Raise NameTakenError when `--name` is taken by something that comes from elsewhere."""
+    kept = newest(reader, name)
+    if kept is not None and origin in (kept.version.metadata.get("repo"), kept.version.source):
+        return
+    check_own_name(reader, pull.context.registry, name)
+    if kept is not None:
+        raise InvalidInputError(
+            f"the name {name!r} is taken by versions from {kept.version.source}", remedy="choose another with --name"
+        )
+
+
+def redownload(context: Context, model: str, options: PullOptions, progress: Progress | None) -> list[PullResult]:
+    """Fetch every file of a model again; what differs or is damaged is replaced."""
+    from casmodels.library.names import find
+    from casstore.maintenance import repair, verify
+
+    engine = context.existing()
+    if engine is not None:
+        with engine.reading() as reader:
+            try:
+                found = find(reader, context.registry, model)
+            except StoreError:
+                found = None
+            if found is not None:
+                refs = [ref for ref in reader.refs(RefKind.VERSION, found.name) if ref.target == found.id]
+                repair.set_aside(engine.engine, verify.check(engine.engine, refs, data=True))
+    return pull(context, [model], replace(options, force=True), progress)

@@ -1,0 +1,342 @@
+"""Pulling a repo of the Hub."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from casmodels.config import HUB_ENDPOINT
+from casmodels.downloads import Download, Downloaded, Downloader
+from casmodels.errors import MissingUpstreamError, OfflineError
+from casmodels.library.names import Found, versions_of
+from casmodels.library.progress import Task
+from casmodels.library.pulling import Pull
+from casmodels.results import LeftOut, PullResult, PullStatus
+from casmodels.sources.hub import HubSource
+from casmodels.sources.listing import HubListing, Resolved, Selection, UpstreamFile
+from casmodels.sources.selection import select_files
+from casstore.catalog import Reader
+from casstore.digests import Digest
+from casstore.errors import FullError, StoreError
+from casstore.refs import RefKey, RefKind
+from casstore.transactions import Transaction
+from casstore.trees import Entry, Tree
+from casstore.versions import Version
+
+_COMMIT_BYTES = 64 << 20
+"""So many fetched bytes are committed at a time, under refs of the pull's own, so that a kill loses no more."""
+_SHOWN_PATHS = 5
+
+
+class HubPull:
+    """One pull of one repo at one revision into one name."""
+
+    def __init__(self, pull: Pull, repo: str, revision: str, name: str) -> None:
+        self._pull = pull
+        self._repo = repo
+        self._revision = revision
+        self._name = name
+        config = pull.context.config
+        mirrors = [endpoint.url for endpoint in config.endpoints if endpoint.mirror]
+        token = None if pull.options.offline else config.token()
+        self._hub = HubSource(
+            None if config.endpoint == HUB_ENDPOINT else config.endpoint,
+            token=token.reveal() if token is not None else None,
+            mirror=mirrors[0] if mirrors else None,
+            offline=pull.options.offline,
+        )
+        self._tasks: dict[str, Task] = {}
+        self._downloaded_bytes = 0
+
+    def run(self) -> PullResult:
+        """Pull. Raises the errors of `HubSource` and `Downloader`, FullError, and what the engine raises."""
+        if self._pull.options.offline:
+            return self._offline()
+        resolved = self._hub.resolve(self._repo, self._revision)
+        if not self._pull.options.force:
+            with self._pull.engine.reading() as reader:
+                complete = self._complete_version(reader, resolved.commit)
+                if complete is not None:
+                    return self._cached(reader, complete)
+        listing = self._hub.listing(resolved)
+        selection = self._select(listing.files)
+        with self._pull.engine.writing() as transaction:
+            wanted = [file for file in selection.chosen if self._must_fetch(transaction, file)]
+            if self._pull.options.dry_run:
+                return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0)
+            self._check_space(wanted)
+            fetched = self._fetch(transaction, listing, wanted)
+            version = self._save(transaction, resolved, listing, selection, fetched)
+            return self._result(listing, selection, version, self._downloaded_bytes, transaction.added_bytes)
+
+    def _select(self, files: Iterable[UpstreamFile]) -> Selection:
+        options = self._pull.options
+        listed = tuple(files)
+        selection = select_files(listed, options.include, options.exclude, all_files=options.all_files)
+        if listed and not selection.chosen:
+            raise MissingUpstreamError(
+                f"no file of {self._repo} matches what --include and --exclude ask for",
+                remedy="patterns are those of a shell, such as '*.safetensors'",
+            )
+        return selection
+
+    def _complete_version(self, reader: Reader, commit: str | None) -> Found | None:
+        """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
+        for ref in reversed(versions_of(reader, self._name)):
+            version = reader.version(ref.target)
+            asked = (version.metadata.get("requested_revision"), version.revision)
+            if version.revision != commit if commit is not None else self._revision not in asked:
+                continue
+            tree = reader.tree(version.tree)
+            chosen = self._select(_files_of(version.metadata)).chosen
+            if all(file.path in tree.by_path for file in chosen) and _has_all(reader, tree):
+                return Found(self._name, ref.target, version)
+        return None
+
+    def _must_fetch(self, reader: Reader, file: UpstreamFile) -> bool:
+        if self._pull.options.force or file.digest is None:
+            return True
+        found = reader.find_blob(file.digest) is not None
+        if found:
+            self._log(file.path, "cached", file.size_bytes, 0.0, None)
+        return not found
+
+    def _check_space(self, wanted: list[UpstreamFile]) -> None:
+        """Room for everything stored raw, at worst, and for the files that lie beside it unfinished meanwhile."""
+        largest = sorted((file.size_bytes for file in wanted), reverse=True)
+        needed = sum(largest) + sum(largest[: self._pull.workers + 2])
+        free = shutil.disk_usage(self._pull.engine.path).free
+        if needed > free:
+            raise FullError(
+                f"{self._repo} needs up to {needed / 2**20:.1f} MiB at {self._pull.engine.path}, and only "
+                f"{free / 2**20:.1f} MiB are free",
+                remedy="free some space, or choose files with --include",
+            )
+
+    def _fetch(
+        self, transaction: Transaction, listing: HubListing, wanted: list[UpstreamFile]
+    ) -> dict[str, tuple[Digest, int]]:
+        """Download and store files; gives what each path's blob is. The first failure is raised when all were tried."""
+        progress = self._pull.progress
+        progress.expect(len(wanted), sum(file.size_bytes for file in wanted))
+        files: dict[str, list[UpstreamFile]] = {}
+        downloads: dict[str, Download] = {}
+        for file in wanted:
+            download = self._hub.download(listing, file, partial(self._is_missing, transaction, file))
+            files.setdefault(download.key, []).append(file)
+            downloads[download.key] = download
+        fetched: dict[str, tuple[Digest, int]] = {}
+        failure: StoreError | None = None
+        waiting: list[Downloaded] = []
+        try:
+            with Downloader(
+                self._pull.engine.layout.downloads,
+                workers=self._pull.workers,
+                initializer=self._pull.initializer,
+                progress=self._advance,
+            ) as downloader:
+                for outcome in downloader.fetch_all(downloads.values()):
+                    twins = files[outcome.download.key]
+                    self._end(outcome.download.key)
+                    if outcome.error is not None:
+                        failure = failure or outcome.error
+                        self._log(twins[0].path, "failed", twins[0].size_bytes, 0.0, outcome.error.message)
+                    if outcome.downloaded is None:
+                        continue
+                    waiting.append(outcome.downloaded)
+                    blob = self._store(transaction, twins[0], outcome.downloaded)
+                    fetched.update({file.path: (blob, outcome.downloaded.size_bytes) for file in twins})
+                    if sum(done.size_bytes for done in waiting) >= _COMMIT_BYTES:
+                        _commit(transaction, waiting)
+                _commit(transaction, waiting)
+        finally:
+            for kept in waiting:
+                kept.release()
+        if failure is not None:
+            raise failure
+        return fetched
+
+    def _store(self, transaction: Transaction, file: UpstreamFile, downloaded: Downloaded) -> Digest:
+        self._downloaded_bytes += downloaded.downloaded_bytes
+        stored = transaction.add_file(downloaded.path, file.path, expect=file.digest or downloaded.sha256)
+        transaction.keep(stored.info)
+        self._log(file.path, "completed", downloaded.size_bytes, downloaded.seconds, None)
+        return stored.info.sha256
+
+    def _is_missing(self, reader: Reader, file: UpstreamFile) -> bool:
+        return file.digest is None or reader.find_blob(file.digest) is None
+
+    def _save(
+        self,
+        transaction: Transaction,
+        resolved: Resolved,
+        listing: HubListing,
+        selection: Selection,
+        fetched: Mapping[str, tuple[Digest, int]],
+    ) -> Found:
+        entries = {}
+        for file in selection.chosen:
+            blob, size_bytes = fetched.get(file.path) or self._kept(transaction, file)
+            entries[file.path] = Entry.file(file.path, blob, size_bytes)
+        before = _newest_of(transaction, self._name, resolved.commit)
+        if before is not None:
+            # A second pull with other patterns adds to what the first one brought, as in the Hub's own cache.
+            for entry in transaction.tree(before.version.tree).files:
+                entries.setdefault(entry.path, entry)
+        refs = versions_of(transaction, self._name)
+        tree = transaction.add_tree(Tree.of(entries.values()))
+        metadata = self._metadata(resolved, listing)
+        if before is not None and before.version.tree == tree and before.version.metadata == metadata:
+            transaction.let_go()
+            transaction.commit()
+            return before
+        version = Version(
+            tree=tree,
+            parent=refs[-1].target if refs else None,
+            source=f"hf://{self._repo}",
+            created_ns=time.time_ns(),
+            metadata=metadata,
+        )
+        digest = transaction.add_version(version)
+        transaction.set_ref(RefKey(RefKind.VERSION, self._name, digest.hex), digest)
+        transaction.let_go()
+        transaction.commit()
+        return Found(self._name, digest, version)
+
+    def _kept(self, reader: Reader, file: UpstreamFile) -> tuple[Digest, int]:
+        info = reader.find_blob(file.digest) if file.digest is not None else None
+        if info is None:
+            raise MissingUpstreamError(f"{file.path} of {self._repo} did not arrive", remedy="pull again")
+        return info.sha256, info.size_bytes
+
+    def _metadata(self, resolved: Resolved, listing: HubListing) -> dict[str, Any]:
+        metadata: dict[str, Any] = {
+            "kind": "hub",
+            "name": self._name,
+            "repo": self._repo,
+            "revision": resolved.commit,
+            "requested_revision": self._revision,
+            "vouched_by": listing.vouched_by,
+            "upstream_files": {file.path: file.as_metadata() for file in listing.files},
+        }
+        card = {
+            "licence": listing.licence,
+            "base_models": list(listing.base_models),
+            "tags": list(listing.tags),
+            "library": listing.library,
+            "pipeline_tag": listing.pipeline_tag,
+        }
+        return metadata | {key: value for key, value in card.items() if value}
+
+    def _offline(self) -> PullResult:
+        with self._pull.engine.reading() as reader:
+            complete = self._complete_version(reader, None)
+            if complete is None:
+                raise OfflineError(
+                    f"{self._repo} is not here, and the network is not to be used",
+                    remedy="run without --offline and HF_HUB_OFFLINE",
+                )
+            return self._cached(reader, complete)
+
+    def _cached(self, reader: Reader, found: Found) -> PullResult:
+        tree = reader.tree(found.version.tree)
+        selection = self._select(_files_of(found.version.metadata))
+        return PullResult(
+            model=self._pull.model,
+            repo=self._repo,
+            status=PullStatus.CACHED,
+            name=found.name,
+            version=found.id.hex,
+            revision=found.version.revision,
+            files=len(tree.files),
+            left_out=_left_out(selection),
+            size_bytes=tree.size_bytes,
+            vouched_by=found.version.metadata.get("vouched_by"),
+        )
+
+    def _result(
+        self, listing: HubListing, selection: Selection, version: Found | None, downloaded_bytes: int, stored_bytes: int
+    ) -> PullResult:
+        warnings = list(listing.warnings)
+        if listing.vouched_by == "mirror":
+            warnings.append("the Hub could not be asked: the digests are the mirror's word")
+        return PullResult(
+            model=self._pull.model,
+            repo=self._repo,
+            status=PullStatus.COMPLETED,
+            name=self._name,
+            version=version.id.hex if version is not None else None,
+            revision=listing.commit,
+            files=len(selection.chosen),
+            left_out=_left_out(selection),
+            size_bytes=sum(file.size_bytes for file in selection.chosen),
+            downloaded_bytes=downloaded_bytes,
+            stored_bytes=stored_bytes,
+            vouched_by=listing.vouched_by,
+            warnings=tuple(warnings),
+        )
+
+    def _advance(self, download: Download, change_bytes: int) -> None:
+        task = self._tasks.get(download.key)
+        if task is None:
+            task = self._tasks[download.key] = self._pull.progress.start(download.name, download.size_bytes)
+        task.advance(change_bytes)
+
+    def _end(self, key: str) -> None:
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            task.done()
+
+    def _log(self, path: str, status: str, size_bytes: int, seconds: float, error: str | None) -> None:
+        self._pull.progress.log(
+            {
+                "logger": "casmodels.pull",
+                "level": "error" if error else "info",
+                "text": f"{self._repo}: {path} {status}" + (f": {error}" if error else ""),
+                "model": self._pull.model,
+                "status": status,
+                "path": path,
+                "size_bytes": size_bytes,
+                "duration_seconds": round(seconds, 3),
+                "error": error,
+            }
+        )
+
+
+def _commit(transaction: Transaction, waiting: list[Downloaded]) -> None:
+    """Only when the store has the bytes for good may the downloaded files go."""
+    transaction.commit()
+    while waiting:
+        waiting.pop().discard()
+
+
+def _newest_of(reader: Reader, name: str, commit: str) -> Found | None:
+    for ref in reversed(versions_of(reader, name)):
+        version = reader.version(ref.target)
+        if version.revision == commit:
+            return Found(name, ref.target, version)
+    return None
+
+
+def _has_all(reader: Reader, tree: Tree) -> bool:
+    return all(reader.find_blob(entry.blob) is not None for entry in tree.files if entry.blob is not None)
+
+
+def _files_of(metadata: Mapping[str, Any]) -> list[UpstreamFile]:
+    """The upstream listing that a version remembers."""
+    return [
+        UpstreamFile(path, entry["size"], entry.get("blob_id"), entry.get("lfs_sha256"))
+        for path, entry in metadata.get("upstream_files", {}).items()
+    ]
+
+
+def _left_out(selection: Selection) -> LeftOut:
+    files = [left.file for left in selection.left_out]
+    return LeftOut(
+        files=len(files),
+        size_bytes=sum(file.size_bytes for file in files),
+        paths=tuple(file.path for file in sorted(files, key=lambda file: -file.size_bytes)[:_SHOWN_PATHS]),
+    )

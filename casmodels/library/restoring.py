@@ -1,0 +1,66 @@
+"""Versions out again: as plain directories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from casmodels.library.context import Context
+from casmodels.library.names import Found, find
+from casmodels.library.progress import Progress
+from casmodels.results import CheckoutResult
+from casmodels.views.checkouts import Checkout
+from casmodels.views.checkouts import checkout as check_out
+from casstore.errors import InvalidInputError, NotFoundError
+
+
+def checkout(
+    context: Context,
+    target: str,
+    directory: Path | None,
+    *,
+    force: bool,
+    include: Sequence[str],
+    progress: Progress | None,
+) -> CheckoutResult:
+    """Bring a directory (``./NAME`` unless given) to a version. Raises as `casmodels.views.checkouts.checkout`."""
+    engine = context.engine()
+    with engine.reading() as reader:
+        found = find(reader, context.registry, target)
+        wanted = Checkout(found.name, found.id, reader.tree(found.version.tree), tuple(include))
+        if include and not any(wanted.takes(entry.path) for entry in wanted.tree):
+            raise NotFoundError(f"no path of {found.name} matches --include", remedy=f"see `casmodels ls {target}`")
+        place = directory if directory is not None else Path(found.name.rpartition("/")[2])
+        return check_out(reader, engine.places, engine.path, wanted, place, force=force, progress=progress)
+
+
+def restore(context: Context, target: str, *, force: bool, progress: Progress | None) -> CheckoutResult:
+    """Bring the place that a version was taken from back to it. Raises InvalidInputError for a pulled model."""
+    engine = context.engine()
+    with engine.reading() as reader:
+        found = find(reader, context.registry, target)
+        place = _origin(found)
+        tree = reader.tree(found.version.tree)
+        if len(tree) == 1 and tree.files and place.name == tree.files[0].path and not place.is_dir():
+            place = place.parent
+        wanted = Checkout(found.name, found.id, tree)
+        return check_out(reader, engine.places, engine.path, wanted, place, force=force, progress=progress)
+
+
+def restore_plan(context: Context, target: str) -> str:
+    """One sentence that says what `restore` would do."""
+    with context.engine().reading() as reader:
+        found = find(reader, context.registry, target)
+        files = len(reader.tree(found.version.tree).files)
+        return f"{_origin(found)} is brought to {found.name}@{found.id.hex[:12]} ({files} files)"
+
+
+def _origin(found: Found) -> Path:
+    source = urlsplit(found.version.source)
+    if source.scheme != "file" or found.version.metadata.get("kind") != "checkpoint":
+        raise InvalidInputError(
+            f"{found.name} was not saved from a directory of yours but pulled from {found.version.source}",
+            remedy=f"`casmodels checkout {found.name} DIR` or `casmodels view {found.name}` gives it out",
+        )
+    return Path(unquote(source.path, errors="surrogateescape"))

@@ -1,0 +1,170 @@
+"""Saving a directory or file as a new version of a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from casmodels.library.context import Context
+from casmodels.library.names import check_own_name, find, newest, versions_of
+from casmodels.library.progress import Progress, SilentProgress
+from casmodels.results import CheckpointResult
+from casmodels.sources.local import LocalEntry, LocalListing, scan
+from casstore.catalog import Reader
+from casstore.digests import Digest
+from casstore.errors import InvalidInputError
+from casstore.index.places import FileState, Place, PlaceKind
+from casstore.refs import RefKey, RefKind, check_label
+from casstore.transactions import Transaction
+from casstore.trees import Entry, EntryKind, Tree
+from casstore.versions import Version
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """How to save: message, tags to set, whether to pin, the version it is based on, whether to read every file."""
+
+    message: str = ""
+    tags: Sequence[str] = ()
+    pin: bool = False
+    base: str | None = None
+    rehash: bool = False
+
+
+def checkpoint(
+    context: Context, name: str, path: Path | None, options: SaveOptions, progress: Progress | None
+) -> CheckpointResult:
+    """Save a directory or file under a name of the user's own; without a path, the place it last came from.
+
+    Raises NameTakenError, InvalidInputError, NotFoundError, ChangedWhileReadError.
+    """
+    engine = context.engine(create=True)
+    with engine.writing() as transaction:
+        check_own_name(transaction, context.registry, name)
+        root = path if path is not None else _last_place(context, name)
+        listing = scan(root, outside=[engine.path])
+        base = find(transaction, context.registry, options.base).id if options.base is not None else None
+        metadata = {"kind": "checkpoint"}
+        saver = Saver(context, transaction, progress or SilentProgress(), rehash=options.rehash)
+        return saver.save(name, listing, options, metadata, base)
+
+
+class Saver:
+    """Puts a listing of local files in as a version; files that are surely unchanged are not read."""
+
+    def __init__(self, context: Context, transaction: Transaction, progress: Progress, *, rehash: bool = False) -> None:
+        self._context = context
+        self._transaction = transaction
+        self._progress = progress
+        self._rehash = rehash
+        self._states: dict[str, FileState] = {}
+        self._read_files = 0
+
+    def save(
+        self,
+        name: str,
+        listing: LocalListing,
+        options: SaveOptions,
+        metadata: Mapping[str, Any],
+        base: Digest | None = None,
+    ) -> CheckpointResult:
+        """Make the version, its tags and its pin, and commit."""
+        begun_ns, begun = time.time_ns(), time.monotonic()
+        places = self._context.engine().places
+        place = places.load(listing.root)
+        for tag in options.tags:
+            check_tag(self._transaction, name, tag, None)
+        files = [entry for entry in listing.entries if entry.kind is EntryKind.FILE]
+        self._progress.expect(len(files), listing.size_bytes)
+        tree = Tree.of([self._entry(entry, place) for entry in listing.entries])
+        parent = base or self._parent(name, place)
+        version = Version(
+            tree=self._transaction.add_tree(tree),
+            parent=parent,
+            source=listing.root.resolve().as_uri(),
+            created_ns=begun_ns,
+            message=options.message,
+            metadata={**metadata, "name": name},
+        )
+        digest = self._transaction.add_version(version)
+        self._transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
+        for tag in options.tags:
+            self._transaction.set_ref(RefKey(RefKind.TAG, name, tag), digest)
+        if options.pin:
+            self._transaction.set_ref(RefKey(RefKind.PIN, name, digest.hex), digest)
+        self._transaction.commit()
+        kind = PlaceKind.CHECKPOINT if place is None else place.kind
+        places.save(Place(str(listing.root.resolve()), kind, name, digest, self._states, begun_ns))
+        return CheckpointResult(
+            name=name,
+            version=digest.hex,
+            parent=parent.hex if parent is not None else None,
+            files=len(tree.files),
+            size_bytes=tree.size_bytes,
+            stored_bytes=self._transaction.added_bytes,
+            seconds=time.monotonic() - begun,
+            read_files=self._read_files,
+            unchanged=parent is not None and self._transaction.version(parent).tree == version.tree,
+        )
+
+    def _entry(self, entry: LocalEntry, place: Place | None) -> Entry:
+        if entry.kind is EntryKind.LINK:
+            return Entry.link(entry.path, entry.target)
+        if entry.kind is EntryKind.DIRECTORY:
+            return Entry.directory(entry.path, entry.mode)
+        known = self._known(entry, place)
+        task = self._progress.start(entry.path, entry.size_bytes)
+        if known is None:
+            stored = self._transaction.add_file(entry.source, entry.path, progress=task.advance)
+            known = FileState(entry.size_bytes, entry.mtime_ns, entry.inode, stored.info.sha256)
+            self._read_files += 1
+            size_bytes = stored.info.size_bytes
+        else:
+            task.advance(entry.size_bytes)
+            size_bytes = entry.size_bytes
+        task.done()
+        self._states[entry.path] = known
+        return Entry.file(entry.path, known.blob, size_bytes, entry.mode)
+
+    def _known(self, entry: LocalEntry, place: Place | None) -> FileState | None:
+        """What the file surely still is, if the store has that."""
+        state = place.files.get(entry.path) if place is not None else None
+        if state is None or place is None or self._rehash:
+            return None
+        if not state.matches(entry.source.stat(), place.saved_ns):
+            return None
+        return state if self._transaction.find_blob(state.blob) is not None else None
+
+    def _parent(self, name: str, place: Place | None) -> Digest | None:
+        refs = {ref.target for ref in versions_of(self._transaction, name)}
+        if place is not None and place.name == name and place.version in refs:
+            return place.version
+        last = newest(self._transaction, name)
+        return last.id if last is not None else None
+
+
+def _last_place(context: Context, name: str) -> Path:
+    for place in context.engine().places.all(name=name):
+        if place.kind is not PlaceKind.VIEW:
+            return Path(place.path)
+    raise InvalidInputError(
+        f"no directory is known for {name}", remedy=f"name one: `casmodels checkpoint {name} ./dir`"
+    )
+
+
+def check_tag(reader: Reader, name: str, tag: str, digest: Digest | None) -> RefKey:
+    """The key of a tag that may be set to a version (None: one that is yet to be made).
+
+    Raises InvalidInputError when the tag is no word or names another version already: a tag does not move.
+    """
+    key = RefKey(RefKind.TAG, name, check_label(tag))
+    before = reader.ref(key)
+    if before is not None and before.target != digest:
+        raise InvalidInputError(
+            f"{name} has the tag {tag!r} already, on {before.target.hex[:12]}, and a tag does not move",
+            remedy="choose another tag, or remove that version",
+        )
+    return key

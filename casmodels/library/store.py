@@ -1,0 +1,261 @@
+"""A model store: the public face of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from casmodels import config as configuration
+from casmodels.config import Config
+from casmodels.library.context import Context
+from casmodels.library.options import PullOptions
+from casmodels.library.progress import Progress
+from casmodels.registry import Registry
+from casmodels.results import (
+    CheckoutResult,
+    CheckpointResult,
+    CleanupResult,
+    EntryResult,
+    GcResult,
+    ModelResult,
+    PullResult,
+    RemoveResult,
+    RepairResult,
+    StatsResult,
+    VerifyResult,
+    VersionResult,
+    ViewResult,
+)
+
+_Models: TypeAlias = list[ModelResult]
+_Entries: TypeAlias = list[EntryResult]
+_Versions: TypeAlias = list[VersionResult]
+_Names: TypeAlias = list[str]
+_Pulls: TypeAlias = list[PullResult]
+
+
+class Store:
+    """A store of models. Opens nothing until it has to; close it, or use it with ``with``.
+
+    ``path`` is its directory (None: what the configuration says); ``config`` and ``registry`` are read from the
+    environment and the configuration file unless they are given. Methods raise the errors of `casmodels.errors`.
+    """
+
+    def __init__(
+        self, path: Path | None = None, *, config: Config | None = None, registry: Registry | None = None
+    ) -> None:
+        config = config if config is not None else configuration.load(store=path)
+        self._context = Context(config, registry, (path or config.store_path).resolve())
+
+    @property
+    def directory(self) -> Path:
+        """Where the store is."""
+        return self._context.path
+
+    @property
+    def registry(self) -> Registry:
+        """The models that are known."""
+        return self._context.registry
+
+    def close(self) -> None:
+        """Close the files."""
+        self._context.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def pull(
+        self, models: Sequence[str], options: PullOptions | None = None, progress: Progress | None = None
+    ) -> _Pulls:
+        """Bring models in from the Hub, a URL or this machine; what fails is a result with an error."""
+        from casmodels.library import pulling
+
+        return pulling.pull(self._context, models, options or PullOptions(), progress)
+
+    def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
+        """Fetch every file of a model again; what differs or is damaged is replaced."""
+        from casmodels.library import pulling
+
+        return pulling.redownload(self._context, model, options or PullOptions(), progress)
+
+    def list(self, available: bool = False, type: str | None = None) -> _Models:  # noqa: A002
+        """The models that are here; with ``available`` those too that are only known."""
+        from casmodels.library import inventory
+
+        return inventory.list_models(self._context, available=available, model_type=type)
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias and the id that it stands for."""
+        return self.registry.aliases()
+
+    def info(self, model: str | None = None, type: str | None = None) -> _Models:  # noqa: A002
+        """One model, or all that are here or known."""
+        from casmodels.library import inventory
+
+        return inventory.info(self._context, model, type)
+
+    def checkpoint(
+        self,
+        name: str,
+        path: Path | None = None,
+        message: str = "",
+        tags: Sequence[str] = (),
+        pin: bool = False,
+        base: str | None = None,
+        rehash: bool = False,
+        progress: Progress | None = None,
+    ) -> CheckpointResult:
+        """Save a directory or file as a new version; without a path, the place last taken from or checked out to."""
+        from casmodels.library import saving
+
+        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash)
+        return saving.checkpoint(self._context, name, path, options, progress)
+
+    def versions(self, name: str | None = None) -> _Versions:
+        """The versions of a name, or of all, newest first."""
+        from casmodels.library import inventory
+
+        return inventory.list_versions(self._context, name)
+
+    def checkout(
+        self,
+        target: str,
+        directory: Path | None = None,
+        force: bool = False,
+        include: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> CheckoutResult:
+        """Bring a directory (``./NAME`` unless given) to a version by writing only what differs."""
+        from casmodels.library import restoring
+
+        return restoring.checkout(self._context, target, directory, force=force, include=include, progress=progress)
+
+    def restore(self, target: str, force: bool = False, progress: Progress | None = None) -> CheckoutResult:
+        """Bring the place that a version was taken from back to it."""
+        from casmodels.library import restoring
+
+        return restoring.restore(self._context, target, force=force, progress=progress)
+
+    def restore_plan(self, target: str) -> str:
+        """What `restore` would do, in one sentence."""
+        from casmodels.library import restoring
+
+        return restoring.restore_plan(self._context, target)
+
+    def view(
+        self,
+        models: Sequence[str] = (),
+        path: Path | None = None,
+        all_models: bool = False,
+        link: str = "auto",
+        progress: Progress | None = None,
+    ) -> ViewResult:
+        """Add models to a Hub cache (the store's own unless ``path`` is given)."""
+        from casmodels.library import viewing
+
+        return viewing.view(self._context, models, path, all_models=all_models, link=link, progress=progress)
+
+    def remove_view(self, models: Sequence[str] = (), path: Path | None = None) -> ViewResult:
+        """Take models, or with none named everything that the store put there, out of a Hub cache."""
+        from casmodels.library import viewing
+
+        return viewing.remove_view(self._context, models, path)
+
+    def show_view(self, path: Path | None = None) -> ViewResult:
+        """What a Hub cache holds."""
+        from casmodels.library import viewing
+
+        return viewing.show_view(self._context, path)
+
+    def path(self, target: str) -> str:
+        """The snapshot directory of a version in the store's own view, made if needed."""
+        from casmodels.library import viewing
+
+        return viewing.path_of(self._context, target)
+
+    def ls(self, target: str | None = None) -> _Entries | _Models:
+        """The paths of a version; without one, the models that are here."""
+        from casmodels.library import inventory
+
+        if target is None:
+            return self.list()
+        return inventory.list_entries(self._context, target)
+
+    def cat(self, target: str, path: str) -> Iterator[memoryview]:
+        """The bytes of one file of a version."""
+        from casmodels.library import inventory
+
+        return inventory.read_path(self._context, target, path)
+
+    def tag(self, target: str, tag: str) -> None:
+        """Give a version a tag, which then does not move."""
+        from casmodels.library import removal
+
+        removal.tag(self._context, target, tag)
+
+    def pin(self, target: str) -> None:
+        """Protect a version from `remove`."""
+        from casmodels.library import removal
+
+        removal.pin(self._context, target)
+
+    def unpin(self, target: str) -> None:
+        """End the protection."""
+        from casmodels.library import removal
+
+        removal.unpin(self._context, target)
+
+    def remove(self, target: str) -> RemoveResult:
+        """Take away a version, or with a bare name all of its versions; the bytes stay until `gc`."""
+        from casmodels.library import removal
+
+        return removal.remove(self._context, target)
+
+    def verify(
+        self,
+        target: str | None = None,
+        data: bool = False,
+        since: str | None = None,
+        progress: Progress | None = None,
+    ) -> VerifyResult:
+        """Check the structure, or with ``data`` every stored byte."""
+        from casmodels.library import upkeep
+
+        return upkeep.verify(self._context, target, data=data, since=since, progress=progress)
+
+    def repair(self, progress: Progress | None = None) -> RepairResult:
+        """Rebuild the index and set aside what is damaged."""
+        from casmodels.library import upkeep
+
+        return upkeep.repair(self._context, progress)
+
+    def gc(self, dry_run: bool = False, views_days: int | None = None) -> GcResult:
+        """Drop what no version needs, after what `cleanup` does."""
+        from casmodels.library import upkeep
+
+        return upkeep.collect(self._context, dry_run=dry_run, views_days=views_days)
+
+    def cleanup(self, dry_run: bool = False) -> CleanupResult:
+        """Remove unfinished downloads and temporary files."""
+        from casmodels.library import leftovers
+
+        return leftovers.cleanup(self._context, dry_run=dry_run)
+
+    def stats(self, name: str | None = None) -> StatsResult:
+        """Where the bytes go."""
+        from casmodels.library import inventory
+
+        return inventory.stats(self._context, name)
+
+    def complete_names(self, prefix: str) -> _Names:
+        """Names and aliases that begin so, for the shell."""
+        from casmodels.library import inventory
+
+        return inventory.complete_names(self._context, prefix)

@@ -1,0 +1,130 @@
+"""Upkeep: verify, repair, gc, cleanup."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from casmodels.library.context import Context
+from casmodels.library.leftovers import cleanup
+from casmodels.library.names import existing_name, find
+from casmodels.library.progress import Progress
+from casmodels.results import Damage, GcResult, RepairResult, VerifyResult
+from casmodels.specs import parse_versioned
+from casstore.catalog import Reader
+from casstore.errors import InvalidInputError
+from casstore.layout import Layout
+from casstore.maintenance import gc as engine_gc
+from casstore.maintenance import repair as engine_repair
+from casstore.maintenance import verify as engine_verify
+from casstore.maintenance.findings import Broken, Finding
+from casstore.refs import Ref, RefKind
+
+_AGE = re.compile(r"(\d+)\s*([smhdw])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def verify(
+    context: Context, target: str | None, *, data: bool, since: str | None, progress: Progress | None
+) -> VerifyResult:
+    """Check the store, or one name or version: its structure, and with ``data`` every stored byte.
+
+    ``since`` (an age as ``7d``, or a date) leaves out what was read whole after that; it is for the whole store.
+    """
+    begun = time.monotonic()
+    since_ns = _parse_since(since) if since is not None else None
+    if target is not None and since is not None:
+        raise InvalidInputError("--since is for the whole store", remedy="leave out the name or --since")
+    with context.engine().reading() as reader:
+        parts = context.engine().engine
+        refs = _refs(reader, context, target) if target is not None else None
+        total = engine_verify.bytes_to_read(parts) if data and refs is None else None
+        task = progress.start("verify", total) if progress is not None and data else None
+        advance = task.advance if task is not None else None
+        checked = engine_verify.check(parts, refs, data=data, since_ns=since_ns, progress=advance)
+        if task is not None:
+            task.done()
+    return VerifyResult(
+        ok=not checked.findings and not checked.broken,
+        data=data,
+        checked_bytes=checked.checked_bytes,
+        damaged=damages(checked.findings, checked.broken),
+        versions=checked.versions,
+        chunks=checked.chunks,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def repair(context: Context, progress: Progress | None) -> RepairResult:
+    """Rebuild the index from packs and journal, then read everything and set aside what is damaged."""
+    layout = Layout(context.path)
+    layout.check()
+    context.close()
+    rebuilt = engine_repair.rebuild(layout)
+    engine = context.engine()
+    engine_repair.adopt(engine.engine, rebuilt)
+    task = progress.start("repair", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
+    with engine.reading() as reader:
+        checked = engine_repair.mend(engine.engine, progress=task.advance if task is not None else None)
+        versions = len(reader.refs(RefKind.VERSION))
+    if task is not None:
+        task.done()
+    return RepairResult(recovered_versions=versions, healed_chunks=0, lost=damages(checked.findings, {}))
+
+
+def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcResult:
+    """What `cleanup` does, then drop what no ref needs."""
+    begun = time.monotonic()
+    engine = context.existing()
+    if engine is None:
+        return GcResult(0, 0, 0, 0.0, dry_run)
+    reclaimed = cleanup(context, dry_run=dry_run).reclaimed_bytes
+    if dry_run:
+        with engine.reading():
+            collected = engine_gc.estimate(engine.engine)
+    else:
+        collected = engine_gc.collect(engine.engine)
+    return GcResult(
+        reclaimed + collected.reclaimed_bytes, collected.chunks, collected.packs, time.monotonic() - begun, dry_run
+    )
+
+
+def damages(findings: Iterable[Finding], broken: Broken) -> tuple[Damage, ...]:
+    """Findings as results, and frames that are broken though no version needs them."""
+    found = [
+        Damage(
+            finding.name,
+            finding.version.hex if finding.version is not None else None,
+            finding.path,
+            f"blake3:{finding.frame}" if finding.frame is not None else None,
+            finding.reason,
+        )
+        for finding in findings
+    ]
+    if not found:
+        found = [Damage(None, None, None, f"blake3:{digest.hex()}", reason) for (_, digest), reason in broken.items()]
+    return tuple(found)
+
+
+def _refs(reader: Reader, context: Context, target: str) -> list[Ref]:
+    wanted = parse_versioned(target)
+    if wanted.label is None and not wanted.back:
+        return reader.refs(RefKind.VERSION, existing_name(reader, context.registry, wanted.name))
+    found = find(reader, context.registry, target)
+    return [ref for ref in reader.refs(RefKind.VERSION, found.name) if ref.target == found.id]
+
+
+def _parse_since(text: str) -> int:
+    """A time in ns since 1970 UTC from an age (``90m``, ``7d``) or an ISO date. Raises InvalidInputError."""
+    age = _AGE.match(text.strip())
+    if age is not None:
+        return time.time_ns() - int(age[1]) * _SECONDS[age[2]] * 1_000_000_000
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"{text!r} is neither an age nor a date", remedy="write 7d, 12h, or 2026-01-31"
+        ) from None
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e9)
