@@ -8,6 +8,7 @@ from typing import Final
 from casmodels.formats.pickles import Made, Table, Tensor, Unpickled, Value
 
 MAX_NAME_CHARACTERS: Final = 256
+MAX_DEPTH: Final = 1000
 
 _TRANSPARENT: Final = {"_parameters", "_buffers", "_modules"}
 """Where a pickled torch.nn.Module keeps its parts; a state dict's names leave these out."""
@@ -17,7 +18,7 @@ def tensor_names(unpickled: Unpickled) -> dict[Tensor, str]:
     """A name for each tensor that the root leads to: the first one found, in the order of the file.
 
     A tensor whose own key has a dot goes by it alone, whatever dicts it lies in (``state_dict``, ``model``);
-    any other by the keys that lead to it, joined by dots. One whose name would be too long has none.
+    any other by the keys that lead to it, joined by dots. One whose name would be too long, or that lies too deep, has none.
     """
     names: dict[Tensor, str] = {}
     seen: set[int] = set()
@@ -29,8 +30,9 @@ def tensor_names(unpickled: Unpickled) -> dict[Tensor, str]:
                     names.setdefault(value, name)
             elif isinstance(value, Table | Made | list | tuple) and id(value) not in seen:
                 seen.add(id(value))
-                branches.append(_children(value, name))
-                break
+                if len(branches) < MAX_DEPTH:
+                    branches.append(_children(value, name))
+                    break
         else:
             branches.pop()
     return names
