@@ -16,7 +16,7 @@ from casmodels.library.progress import Task
 from casmodels.library.pulling import Pull
 from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
-from casmodels.sources.listing import HubListing, Resolved, Selection, UpstreamFile
+from casmodels.sources.listing import HubListing, Selection, UpstreamFile
 from casmodels.sources.selection import select_files
 from casstore.catalog import Reader
 from casstore.digests import Digest
@@ -49,6 +49,7 @@ class HubPull:
             offline=pull.options.offline,
         )
         self._tasks: dict[str, Task] = {}
+        self._waiting: list[Downloaded] = []
         self._downloaded_bytes = 0
 
     def run(self) -> PullResult:
@@ -68,8 +69,13 @@ class HubPull:
             if self._pull.options.dry_run:
                 return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0)
             self._check_space(wanted)
-            fetched = self._fetch(transaction, listing, wanted)
-            version = self._save(transaction, resolved, listing, selection, fetched)
+            try:
+                fetched = self._fetch(transaction, listing, wanted)
+                version = self._save(transaction, listing, selection, fetched)
+                self._discard()
+            finally:
+                for downloaded in self._waiting:
+                    downloaded.release()
             return self._result(listing, selection, version, self._downloaded_bytes, transaction.added_bytes)
 
     def _select(self, files: Iterable[UpstreamFile]) -> Selection:
@@ -130,34 +136,35 @@ class HubPull:
             downloads[download.key] = download
         fetched: dict[str, tuple[Digest, int]] = {}
         failure: StoreError | None = None
-        waiting: list[Downloaded] = []
-        try:
-            with Downloader(
-                self._pull.engine.layout.downloads,
-                workers=self._pull.workers,
-                initializer=self._pull.initializer,
-                progress=self._advance,
-            ) as downloader:
-                for outcome in downloader.fetch_all(downloads.values()):
-                    twins = files[outcome.download.key]
-                    self._end(outcome.download.key)
-                    if outcome.error is not None:
-                        failure = failure or outcome.error
-                        self._log(twins[0].path, "failed", twins[0].size_bytes, 0.0, outcome.error.message)
-                    if outcome.downloaded is None:
-                        continue
-                    waiting.append(outcome.downloaded)
+        with Downloader(
+            self._pull.engine.layout.downloads,
+            workers=self._pull.workers,
+            initializer=self._pull.initializer,
+            progress=self._advance,
+        ) as downloader:
+            for outcome in downloader.fetch_all(downloads.values()):
+                twins = files[outcome.download.key]
+                self._end(outcome.download.key)
+                if outcome.error is not None:
+                    failure = failure or outcome.error
+                    self._log(twins[0].path, "failed", twins[0].size_bytes, 0.0, outcome.error.message)
+                elif outcome.downloaded is not None:
+                    self._waiting.append(outcome.downloaded)
                     blob = self._store(transaction, twins[0], outcome.downloaded)
                     fetched.update({file.path: (blob, outcome.downloaded.size_bytes) for file in twins})
-                    if sum(done.size_bytes for done in waiting) >= _COMMIT_BYTES:
-                        _commit(transaction, waiting)
-                _commit(transaction, waiting)
-        finally:
-            for kept in waiting:
-                kept.release()
+                    if sum(done.size_bytes for done in self._waiting) >= _COMMIT_BYTES:
+                        transaction.commit()
+                        self._discard()
         if failure is not None:
+            transaction.commit()
+            self._discard()
             raise failure
         return fetched
+
+    def _discard(self) -> None:
+        """Only when the store has the bytes for good may the downloaded files go."""
+        while self._waiting:
+            self._waiting.pop().discard()
 
     def _store(self, transaction: Transaction, file: UpstreamFile, downloaded: Downloaded) -> Digest:
         self._downloaded_bytes += downloaded.downloaded_bytes
@@ -172,7 +179,6 @@ class HubPull:
     def _save(
         self,
         transaction: Transaction,
-        resolved: Resolved,
         listing: HubListing,
         selection: Selection,
         fetched: Mapping[str, tuple[Digest, int]],
@@ -181,14 +187,14 @@ class HubPull:
         for file in selection.chosen:
             blob, size_bytes = fetched.get(file.path) or self._kept(transaction, file)
             entries[file.path] = Entry.file(file.path, blob, size_bytes)
-        before = _newest_of(transaction, self._name, resolved.commit)
+        before = _newest_of(transaction, self._name, listing.commit)
         if before is not None:
             # A second pull with other patterns adds to what the first one brought, as in the Hub's own cache.
             for entry in transaction.tree(before.version.tree).files:
                 entries.setdefault(entry.path, entry)
         refs = versions_of(transaction, self._name)
         tree = transaction.add_tree(Tree.of(entries.values()))
-        metadata = self._metadata(resolved, listing)
+        metadata = self._metadata(listing)
         if before is not None and before.version.tree == tree and before.version.metadata == metadata:
             transaction.let_go()
             transaction.commit()
@@ -212,12 +218,12 @@ class HubPull:
             raise MissingUpstreamError(f"{file.path} of {self._repo} did not arrive", remedy="pull again")
         return info.sha256, info.size_bytes
 
-    def _metadata(self, resolved: Resolved, listing: HubListing) -> dict[str, Any]:
+    def _metadata(self, listing: HubListing) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "kind": "hub",
             "name": self._name,
             "repo": self._repo,
-            "revision": resolved.commit,
+            "revision": listing.commit,
             "requested_revision": self._revision,
             "vouched_by": listing.vouched_by,
             "upstream_files": {file.path: file.as_metadata() for file in listing.files},
@@ -304,13 +310,6 @@ class HubPull:
                 "error": error,
             }
         )
-
-
-def _commit(transaction: Transaction, waiting: list[Downloaded]) -> None:
-    """Only when the store has the bytes for good may the downloaded files go."""
-    transaction.commit()
-    while waiting:
-        waiting.pop().discard()
 
 
 def _newest_of(reader: Reader, name: str, commit: str) -> Found | None:
