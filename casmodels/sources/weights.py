@@ -63,8 +63,9 @@ _INDEX: Final = re.compile(r"(?P<stem>.+)\.(?P<suffix>safetensors|bin)\.index(?:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What one file of weights is. Files that hold the same model in its directory have the same role, however they
-    are cut (``number`` of ``count`` shards; 0 of 0 is whole), whatever their format and precision (``variant``)."""
+    """What one file of weights is. Files that hold the same model in its directory have the same role,
+    however they are cut (``number`` of ``count`` shards; 0 of 0 is whole), whatever their format and
+    precision (``variant``)."""
 
     directory: str
     role: str
