@@ -1,9 +1,9 @@
-"""Configuration: the only reader of the environment and of the configuration file.
+"""Configuration: the only reader of the environment.
 
 A value comes from the command line, else the environment, else the configuration file, else the default. The
 configuration file is TOML::
 
-    store = "~/models"          # where the store is
+    store = "~/models"          # where the store is; relative paths count from this file
     workers = 4                 # threads of a pull
     low_priority = true         # pulls at the lowest priority
     endpoint = "https://hub"    # asked instead of the Hub
@@ -17,28 +17,18 @@ configuration file is TOML::
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NoReturn
 
 from casmodels.errors import ConfigurationError
+from casmodels.settings_file import SettingsFile, read_settings
 
 HUB_ENDPOINT: Final = "https://huggingface.co"
+MAX_WORKERS: Final = 64
 
-_KEYS: Final = {
-    "store": (str, "a string"),
-    "workers": (int, "a whole number"),
-    "low_priority": (bool, "true or false"),
-    "endpoint": (str, "a string"),
-    "mirror": (str, "a string"),
-    "models": (dict, "a table of tables"),
-}
 _TRUE: Final = {"1", "ON", "YES", "TRUE"}
-_SYNTAX_PLACE: Final = re.compile(
-    r"^(?P<what>.*?) \(at (?P<place>line \d+, column \d+|end of document)\)$", re.DOTALL
-)
 _TOKEN_LIMIT_BYTES: Final = 64 * 1024
 
 
@@ -54,10 +44,16 @@ class Secret:
         """The string itself."""
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "Secret(…)"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not written down")
 
 
@@ -80,7 +76,10 @@ class ModelTable:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the user has set. Paths are absolute. ``workers`` None means: as many as the work deserves."""
+    """What the user has set. Paths are absolute.
+
+    ``endpoints`` are asked in order; the last is no mirror. ``workers`` None means: as many as the work deserves.
+    """
 
     store_path: Path
     config_file: Path
@@ -100,6 +99,11 @@ class Config:
         """The address that is no mirror: the only one that gets the token."""
         return self.endpoints[-1].url
 
+    @property
+    def mirror(self) -> str | None:
+        """The address that is asked before `endpoint`, if any."""
+        return self.endpoints[0].url if self.endpoints[0].mirror else None
+
     def token(self) -> Secret | None:
         """The Hub token: HF_TOKEN, else the token file, read only now. Raises ConfigurationError."""
         if not self.implicit_token:
@@ -112,25 +116,9 @@ class Config:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise ConfigurationError(
-                f"the token file {self.token_file} cannot be read: {error.strerror}",
-                remedy="mend the file or set HF_TOKEN",
-            ) from error
+            what = f"the token file {self.token_file} cannot be read: {error.strerror}"
+            raise ConfigurationError(what, remedy="mend the file or set HF_TOKEN") from error
         return _checked_token(data.decode("latin-1"), str(self.token_file))
-
-
-@dataclass(slots=True)
-class _Settings:
-    """The configuration file's entries, and where each stands."""
-
-    file: Path
-    text: str = ""
-    entries: dict[str, Any] = field(default_factory=dict)
-
-    def where(self, *path: str) -> str:
-        line = _line_of(self.text, path)
-        entry = f"[{'.'.join(path)}]" if isinstance(_entry(self.entries, path), dict) else ".".join(path)
-        return f"{self.file}, line {line}, {entry}" if line is not None else f"{self.file}, {entry}"
 
 
 def load(
@@ -141,12 +129,12 @@ def load(
 ) -> Config:
     """Read the environment (or the mapping given in its place) and the configuration file.
 
-    ``store`` is what the command line says. Raises ConfigurationError that names file, line and entry, or the
-    environment variable.
+    ``store`` and ``config_file`` are what the command line says. Raises ConfigurationError that names file, line
+    and entry, or the environment variable.
     """
     environment = os.environ if environ is None else environ
     file = _config_file(config_file, environment)
-    settings = _read(file)
+    settings = read_settings(file)
     store_path = _store_path(store, environment, settings)
     if file.is_relative_to(store_path):
         raise ConfigurationError(
@@ -182,54 +170,18 @@ def _config_file(given: Path | None, environment: Mapping[str, str]) -> Path:
 
         return platformdirs.user_config_path("casmodels", appauthor=False) / "config.toml"
     file = _absolute(named)
-    if not file.is_file():
-        raise ConfigurationError(
-            f"there is no configuration file {file}", remedy="mend CASMODELS_CONFIG, or write that file"
-        )
+    if not file.exists():
+        what = f"there is no configuration file {file}"
+        raise ConfigurationError(what, remedy="write it, or change what CASMODELS_CONFIG names")
     return file
 
 
-def _read(file: Path) -> _Settings:
-    try:
-        text = file.read_bytes().decode("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return _Settings(file)
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigurationError(f"{file}, line {line}: not UTF-8", remedy="save it as UTF-8") from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file} cannot be read: {error.strerror}", remedy="check its permissions"
-        ) from error
-    import tomllib
-
-    try:
-        settings = _Settings(file, text, tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        place = _SYNTAX_PLACE.match(str(error))
-        what, at = (place["what"], place["place"]) if place else (str(error), "somewhere")
-        raise ConfigurationError(
-            f"{file}, {at}: {what}", remedy="mend this line; the file is TOML"
-        ) from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{file} is nested too deeply", remedy="mend the file") from error
-    for key, value in settings.entries.items():
-        if key not in _KEYS:
-            raise ConfigurationError(
-                f"{settings.where(key)}: unknown setting", remedy=f"the settings are {', '.join(_KEYS)}"
-            )
-        kind, words = _KEYS[key]
-        if type(value) is not kind:
-            raise ConfigurationError(f"{settings.where(key)}: must be {words}, not {value!r}")
-    return settings
-
-
-def _store_path(given: Path | None, environment: Mapping[str, str], settings: _Settings) -> Path:
+def _store_path(given: Path | None, environment: Mapping[str, str], settings: SettingsFile) -> Path:
     named = given or environment.get("CASMODELS_HOME")
     if named:
         path = _absolute(named)
-    elif settings.entries.get("store"):
-        path = _absolute(settings.file.parent / Path(settings.entries["store"]).expanduser())
+    elif configured := settings.entries.get("store"):
+        path = _absolute(settings.path.parent / _expanded(configured))
     else:
         import platformdirs
 
@@ -239,10 +191,10 @@ def _store_path(given: Path | None, environment: Mapping[str, str], settings: _S
     return path
 
 
-def _endpoints(environment: Mapping[str, str], settings: _Settings) -> tuple[Endpoint, ...]:
+def _endpoints(environment: Mapping[str, str], settings: SettingsFile) -> tuple[Endpoint, ...]:
+    hub = Endpoint(HUB_ENDPOINT)
     if url := environment.get("HF_ENDPOINT"):
         return (Endpoint(_checked_url(url, "HF_ENDPOINT")),)
-    hub = Endpoint(HUB_ENDPOINT)
     if url := environment.get("HF_MIRROR"):
         return (Endpoint(_checked_url(url, "HF_MIRROR"), mirror=True), hub)
     if url := settings.entries.get("endpoint"):
@@ -253,6 +205,7 @@ def _endpoints(environment: Mapping[str, str], settings: _Settings) -> tuple[End
 
 
 def _checked_url(url: str, where: str) -> str:
+    """The address without its last slash; a path before the API's own is kept."""
     from urllib.parse import urlsplit
 
     try:
@@ -260,15 +213,13 @@ def _checked_url(url: str, where: str) -> str:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or not url.isprintable() or " " in url or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{where}: {url!r} is not the address of a server",
-            remedy="write it as https://host or http://host:port",
-        )
+        parts = urlsplit("")
     if "@" in parts.netloc:
-        raise ConfigurationError(
-            f"{where}: an address may not hold a user or password", remedy="put the token into HF_TOKEN"
-        )
+        what = f"{where}: an address may not hold a user or password"
+        raise ConfigurationError(what, remedy="take them out; a token belongs into HF_TOKEN")
+    if not valid or not url.isprintable() or " " in url or parts.query or parts.fragment:
+        what = f"{where}: {url!r} is not the address of a server"
+        raise ConfigurationError(what, remedy="write it as https://host or http://host:port")
     return url.rstrip("/")
 
 
@@ -279,35 +230,38 @@ def _json_logs(environment: Mapping[str, str]) -> bool:
     return value == "json"
 
 
-def _workers(settings: _Settings) -> int | None:
+def _workers(settings: SettingsFile) -> int | None:
     workers: int | None = settings.entries.get("workers")
-    if workers is not None and not 1 <= workers <= 64:
-        raise ConfigurationError(f"{settings.where('workers')}: must be from 1 to 64, not {workers}")
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        raise ConfigurationError(f"{settings.where('workers')}: must be from 1 to {MAX_WORKERS}, not {workers}")
     return workers
 
 
 def _token_file(environment: Mapping[str, str]) -> Path:
-    if named := environment.get("HF_TOKEN_PATH"):
-        return _absolute(named)
-    if home := environment.get("HF_HOME"):
-        return _absolute(home) / "token"
-    return _absolute(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "token"
+    """As the Hub's own client finds it, variables within the variables included."""
+    from string import Template
+
+    def path(variable: str) -> Path | None:
+        named = environment.get(variable)
+        return _absolute(Template(named).safe_substitute(environment)) if named else None
+
+    home = path("HF_HOME") or (path("XDG_CACHE_HOME") or _absolute("~/.cache")) / "huggingface"
+    return path("HF_TOKEN_PATH") or home / "token"
 
 
-def _model_tables(settings: _Settings) -> tuple[ModelTable, ...]:
+def _model_tables(settings: SettingsFile) -> tuple[ModelTable, ...]:
     tables = []
     for model_id, fields in settings.entries.get("models", {}).items():
         where = settings.where("models", model_id)
         if not isinstance(fields, dict):
-            raise ConfigurationError(
-                f"{where}: must be a table, not {fields!r}", remedy=f"write [models.{model_id}]"
-            )
+            what = f"{where}: must be a table, not {fields!r}"
+            raise ConfigurationError(what, remedy=f"write [models.{model_id}]")
         tables.append(ModelTable(model_id, fields, where))
     return tuple(tables)
 
 
 def _checked_token(text: str, where: str) -> Secret | None:
-    token = text.strip()
+    token = text.replace("\r", "").replace("\n", "").strip()
     if not token:
         return None
     if not token.isascii() or not token.isprintable() or " " in token:
@@ -321,43 +275,11 @@ def _is_true(value: str | None) -> bool:
 
 def _absolute(path: str | Path) -> Path:
     """The path from the root on, its links not followed: a view lies beside the link that the user named."""
+    return Path(os.path.abspath(_expanded(path)))  # noqa: PTH100 it follows links
+
+
+def _expanded(path: str | Path) -> Path:
     try:
-        return Path(os.path.abspath(Path(os.path.expandvars(path)).expanduser()))  # noqa: PTH100 it follows links
-    except RuntimeError as error:
-        raise ConfigurationError(f"{path} names no user's home directory") from error
-
-
-def _entry(entries: Mapping[str, Any], path: tuple[str, ...]) -> object:
-    value: Any = entries
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line of an entry's key or table header; None where it is written in a way not looked for here."""
-    import tomllib
-
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        is_header = stripped.startswith("[")
-        try:
-            keys = _keys(tomllib.loads(stripped if is_header else stripped.partition("=")[0] + "= 0"))
-        except tomllib.TOMLDecodeError:
-            continue
-        if is_header:
-            table = keys
-        if keys and (table if is_header else table + keys)[: len(path)] == path:
-            return number
-    return None
-
-
-def _keys(document: dict[str, Any]) -> tuple[str, ...]:
-    keys = []
-    value: Any = document
-    while isinstance(value, dict) and value:
-        key = next(iter(value))
-        keys.append(key)
-        value = value[key]
-    return tuple(keys)
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"{str(path)!r} names no user's home directory") from error

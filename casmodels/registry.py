@@ -59,6 +59,7 @@ DEFAULTS = (
 
 _NEAREST = 3
 _LIKENESS = 0.6
+_SHORTEST_PART = 4
 
 
 class Registry:
@@ -140,7 +141,8 @@ class Registry:
     def nearest(self, name: str, others: Iterable[str] = ()) -> tuple[str, ...]:
         """The ids, aliases, Hub ids and ``others`` (names in the store) most like a name, 3 at most.
 
-        By difflib's ratio of matching characters. A Hub id is also compared by what follows its slash.
+        By difflib's ratio of matching characters, the best over the name and its parts between slashes; a name
+        that contains the other, such as ``minilm``, comes after those that are alike.
         """
         from difflib import SequenceMatcher
 
@@ -148,10 +150,11 @@ class Registry:
         wanted = name.casefold()
         scored = []
         for word in dict.fromkeys((*known, *others)):
-            forms = {word.casefold(), word.casefold().rpartition("/")[2]}
-            likeness = max(SequenceMatcher(None, wanted, form).ratio() for form in forms)
-            if likeness >= _LIKENESS:
-                scored.append((-likeness, word))
+            form = word.casefold()
+            likeness = max(SequenceMatcher(None, wanted, part).ratio() for part in {form, *form.split("/")})
+            contains = len(wanted) >= _SHORTEST_PART and wanted in form
+            if likeness >= _LIKENESS or contains:
+                scored.append((-likeness if likeness >= _LIKENESS else 0.0, word))
         return tuple(word for _, word in sorted(scored)[:_NEAREST])
 
 

@@ -188,17 +188,13 @@ def parse_model(text: str) -> Model:
     scheme = _SCHEME.match(text)
     if scheme is not None:
         return _parse_address(text, scheme[1].lower())
-    if (
-        text in (".", "..", "~")
-        or text.startswith(("./", "../", "/", "~", ".\\", "..\\", "\\"))
-        or _DRIVE.match(text)
-    ):
+    if text in (".", "..", "~") or text.startswith(("./", "../", "/", "~", ".\\", "..\\", "\\")) or _DRIVE.match(text):
         return LocalModel(_expanded(text))
     try:
         return _parse_hub(text)
     except InvalidInputError:
-        if "/" in text.rstrip("/") + text[-1] and _expanded(text).exists():
-            return LocalModel(_expanded(text))
+        if "/" in text and _exists(Path(text)):
+            return LocalModel(Path(text))
         raise
 
 
@@ -208,9 +204,7 @@ def _parse_address(text: str, scheme: str) -> Model:
         if rest.startswith(_OTHER_REPOSITORIES):
             raise InvalidInputError(f"{text!r} is no model: only model repositories can be pulled")
         model = _parse_hub(rest.removeprefix("models/"))
-        return HubModel(
-            model.repo if isinstance(model, HubModel) else model.name, model.revision, explicit=True
-        )
+        return HubModel(model.repo if isinstance(model, HubModel) else model.name, model.revision, explicit=True)
     if scheme in ("http", "https"):
         try:
             parts = urlsplit(text)
@@ -226,25 +220,28 @@ def _parse_address(text: str, scheme: str) -> Model:
             raise InvalidInputError(f"{text!r} is not on this machine", remedy="write file:///path/to/it")
         path = unquote(path)
         return LocalModel(Path(path if _DRIVE.match(path) else "/" + path))
-    raise InvalidInputError(
-        f"{scheme}:// cannot be pulled from", remedy="use hf://, https://, http:// or file://"
-    )
+    raise InvalidInputError(f"{scheme}:// cannot be pulled from", remedy="use hf://, https://, http:// or file://")
 
 
 def _parse_hub(text: str) -> ShortName | HubModel:
     name, at, revision = text.partition("@")
     if at and (not revision or any(character.isspace() for character in revision)):
-        raise InvalidInputError(
-            f"{text!r} has no revision after its '@'", remedy="write NAME or NAME@REVISION"
-        )
+        raise InvalidInputError(f"{text!r} has no revision after its '@'", remedy="write NAME or NAME@REVISION")
     check_name(name)
     return HubModel(name, revision or None) if "/" in name else ShortName(name, revision or None)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         raise InvalidInputError(f"{text!r} names no user's home directory") from None
 
 

@@ -18,7 +18,8 @@ def tensor_names(unpickled: Unpickled) -> dict[Tensor, str]:
     """A name for each tensor that the root leads to: the first one found, in the order of the file.
 
     A tensor whose own key has a dot goes by it alone, whatever dicts it lies in (``state_dict``, ``model``);
-    any other by the keys that lead to it, joined by dots. One whose name would be too long, or that lies too deep, has none.
+    any other by the keys that lead to it, joined by dots. One whose name would be too long, or that lies too
+    deep, has none.
     """
     names: dict[Tensor, str] = {}
     seen: set[int] = set()
