@@ -87,7 +87,7 @@ def pull_local(pull: Pull, path: Path) -> PullResult:
         if listing.is_file and is_gzip_name(listing.root.name):
             return _save_file(pull, transaction, name, listing.root, listing.root.name, origin, metadata)
         before = newest(transaction, name)
-        saver = Saver(pull.context, transaction, pull.progress, rehash=pull.options.force)
+        saver = Saver(pull.engine.places, transaction, pull.progress, rehash=pull.options.force)
         saved = saver.save(name, listing, SaveOptions(), metadata)
         return PullResult(
             model=pull.model,

@@ -16,7 +16,7 @@ from casmodels.sources.local import LocalEntry, LocalListing, scan
 from casstore.catalog import Reader
 from casstore.digests import Digest
 from casstore.errors import InvalidInputError
-from casstore.index.places import FileState, Place, PlaceKind
+from casstore.index.places import FileState, Place, PlaceKind, Places
 from casstore.refs import RefKey, RefKind, check_label
 from casstore.transactions import Transaction
 from casstore.trees import Entry, EntryKind, Tree
@@ -48,15 +48,15 @@ def checkpoint(
         listing = scan(root, outside=[engine.path])
         base = find(transaction, context.registry, options.base).id if options.base is not None else None
         metadata = {"kind": "checkpoint"}
-        saver = Saver(context, transaction, progress or SilentProgress(), rehash=options.rehash)
+        saver = Saver(engine.places, transaction, progress or SilentProgress(), rehash=options.rehash)
         return saver.save(name, listing, options, metadata, base)
 
 
 class Saver:
     """Puts a listing of local files in as a version; files that are surely unchanged are not read."""
 
-    def __init__(self, context: Context, transaction: Transaction, progress: Progress, *, rehash: bool = False) -> None:
-        self._context = context
+    def __init__(self, places: Places, transaction: Transaction, progress: Progress, *, rehash: bool = False) -> None:
+        self._places = places
         self._transaction = transaction
         self._progress = progress
         self._rehash = rehash
@@ -73,8 +73,7 @@ class Saver:
     ) -> CheckpointResult:
         """Make the version, its tags and its pin, and commit."""
         begun_ns, begun = time.time_ns(), time.monotonic()
-        places = self._context.engine().places
-        place = places.load(listing.root)
+        place = self._places.load(listing.root)
         for tag in options.tags:
             check_tag(self._transaction, name, tag, None)
         files = [entry for entry in listing.entries if entry.kind is EntryKind.FILE]
@@ -97,7 +96,7 @@ class Saver:
             self._transaction.set_ref(RefKey(RefKind.PIN, name, digest.hex), digest)
         self._transaction.commit()
         kind = PlaceKind.CHECKPOINT if place is None else place.kind
-        places.save(Place(str(listing.root.resolve()), kind, name, digest, self._states, begun_ns))
+        self._places.save(Place(str(listing.root.resolve()), kind, name, digest, self._states, begun_ns))
         return CheckpointResult(
             name=name,
             version=digest.hex,
