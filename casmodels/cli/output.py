@@ -10,8 +10,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
+
+from casstore.errors import FailedError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # EINVAL is what Windows says of a pipe that nobody reads any more.
@@ -146,11 +149,12 @@ class Output:
         """Say on stderr in one sentence what failed and what to do; programs get it as a document, too."""
         self.complain(f"{message}; {remedy}" if remedy else message)
         if self.json:
-            self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
+            with suppress(ClosedOutputError, FailedError):
+                self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
 
 
 def write_out(text: str) -> None:
-    """Text to stdout. Raises ClosedOutputError when nobody reads it any more."""
+    """Text to stdout. Raises ClosedOutputError when nobody reads it any more, FailedError when it is full."""
     try:
         sys.stdout.write(text)
     except OSError as error:
@@ -158,7 +162,7 @@ def write_out(text: str) -> None:
 
 
 def write_out_bytes(pieces: Iterable[bytes | memoryview]) -> None:
-    """Bytes to stdout, as they are. Raises ClosedOutputError when nobody reads them any more."""
+    """Bytes to stdout, as they are. Raises as `write_out`."""
     sys.stdout.flush()
     for piece in pieces:
         try:
@@ -168,7 +172,7 @@ def write_out_bytes(pieces: Iterable[bytes | memoryview]) -> None:
 
 
 def flush_out() -> None:
-    """Make sure that stdout took everything. Raises ClosedOutputError when nobody reads it any more."""
+    """Make sure that stdout took everything. Raises as `write_out`."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -184,7 +188,9 @@ def write_err(text: str) -> None:
 
 
 def _closed_or(error: OSError) -> Exception:
-    return ClosedOutputError() if error.errno in _CLOSED else error
+    if error.errno in _CLOSED:
+        return ClosedOutputError()
+    return FailedError(f"stdout cannot be written: {error.strerror}", remedy="see where it was directed to")
 
 
 def _jsonable(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import casmodels
 
-_LINGER_SECONDS = 3.0
+LINGER_SECONDS = 3.0
 
 
 def run_and_leave(arguments: Sequence[str]) -> NoReturn:
@@ -72,7 +72,7 @@ def _leave_interrupted() -> None:
     # holds what was committed whatever is torn here.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    deadline = time.monotonic() + _LINGER_SECONDS
+    deadline = time.monotonic() + LINGER_SECONDS
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     for thread in others:
         if not thread.daemon:

@@ -1,0 +1,59 @@
+"""A process of its own for a command: ``python launch.py SCENARIO ARGUMENT…``, over the fake library."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import casmodels.library
+from casmodels.cli import main, process
+from tests.models.cli.fake import MODEL, FakeStore, endless_bytes
+
+
+def _hang(*arguments: Any) -> None:
+    sys.stderr.write("begun\n")
+    while True:
+        time.sleep(0.05)
+
+
+def _hang_with_a_thread(*arguments: Any) -> None:
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    _hang()
+
+
+def _report_imports() -> None:
+    heavy = ("typer", "rich", "pydantic", "numpy", "numba", "requests", "huggingface_hub", "aiohttp", "psutil")
+    json.dump([name for name in heavy if name in sys.modules], sys.stderr)
+
+
+def run() -> None:
+    """Set the scenario and be the program."""
+    scenario, *arguments = sys.argv[1:]
+    casmodels.library.Store = FakeStore  # type: ignore[misc,assignment]
+    answers = FakeStore.answers
+    answers["path"] = lambda target: target
+    if scenario == "hang":
+        answers["pull"] = _hang
+    elif scenario == "thread":
+        process.LINGER_SECONDS = 0.2  # type: ignore[misc]
+        answers["pull"] = _hang_with_a_thread
+    elif scenario == "much":
+        answers["list"] = [MODEL] * 20_000
+        answers["cat"] = endless_bytes()
+    elif scenario == "foreign":
+        answers["list"] = [replace(MODEL, name="é漢\udcff")]
+    elif scenario == "broken":
+        answers["complete_names"] = answers["versions"] = OSError("broken")
+    try:
+        main(arguments)
+    finally:
+        if scenario == "imports":
+            _report_imports()
+
+
+if __name__ == "__main__":
+    run()
