@@ -158,8 +158,8 @@ class _Run:
             started_ns=self._started_ns,
             progress=self._progress,
         )
-        shared = [entry for entry in plan.files if materialiser.makes_reflinks and copies.are_noted(entry.blob)]
-        check_space(self._target, _peak_bytes(plan, {entry.path for entry in shared}))
+        shared = {entry.path for entry in plan.files if copies.are_noted(entry.blob)}
+        check_space(self._target, _peak_bytes(plan, shared if shared and materialiser.makes_reflinks else ()))
         self._announce(plan)
         written: list[Written] = []
         try:

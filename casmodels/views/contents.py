@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from casstore.digests import SHA256, Digest
-from casstore.index.places import FileState, Place
+from casstore.index.places import FileState, Place, PlaceKind
 
 BACKDATED_NS: Final = 3_000_000_000
 """How far before the start of a run the time of the files is set that it writes.
@@ -19,10 +19,18 @@ that is younger than a file system's clock can tell is trusted by nobody.
 """
 
 
-def is_known(state: FileState | None, status: os.stat_result, saved_ns: int) -> bool:
-    """Whether a file is surely as it was noted. One with several hard links may change from elsewhere: it is not."""
+def is_known(state: FileState | None, status: os.stat_result, place: Place) -> bool:
+    """Whether a file is surely as it was noted in a place.
+
+    One with several hard links may change from elsewhere, so it is not. Nor is one that had: in a view it shows by
+    being read-only, for as long as it is there.
+    """
     return (
-        state is not None and stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and state.matches(status, saved_ns)
+        state is not None
+        and stat.S_ISREG(status.st_mode)
+        and status.st_nlink == 1
+        and (place.kind is not PlaceKind.VIEW or bool(status.st_mode & stat.S_IWUSR))
+        and state.matches(status, place.saved_ns)
     )
 
 
@@ -50,6 +58,11 @@ def link_target(path: Path) -> str:
     return os.readlink(path)  # noqa: PTH115
 
 
+def link_destination(path: Path) -> Path:
+    """Where a symbolic link leads in one step, told from its text alone."""
+    return Path(os.path.normpath(path.parent / link_target(path)))
+
+
 class Observer:
     """Tells what the files of one directory hold; reads none of them twice.
 
@@ -58,21 +71,20 @@ class Observer:
 
     def __init__(self, directory: Path, place: Place | None) -> None:
         self._directory = directory
-        self._noted = place.files if place is not None else {}
-        self._saved_ns = place.saved_ns if place is not None else 0
+        self._place = place
         self._digests: dict[tuple[str, int, int, int], Digest | None] = {}
 
     def noted(self, path: str) -> FileState | None:
         """What was noted of a file, true or not."""
-        return self._noted.get(path)
+        return self._place.files.get(path) if self._place is not None else None
 
     def is_noted(self, path: str, status: os.stat_result) -> bool:
         """Whether a file surely is as it was noted, without reading it."""
-        return is_known(self._noted.get(path), status, self._saved_ns)
+        return self._place is not None and is_known(self._place.files.get(path), status, self._place)
 
     def digest(self, path: str, status: os.stat_result, *, follow: bool = False) -> Digest | None:
         """The SHA-256 of a file of that status, read if it must be; None as for `read_digest`."""
-        state = self._noted.get(path)
+        state = self.noted(path)
         if state is not None and self.is_noted(path, status):
             return state.blob
         key = (path, status.st_size, status.st_mtime_ns, status.st_ino)

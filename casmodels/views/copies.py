@@ -16,12 +16,11 @@ from casstore.index.places import FileState, Place, PlaceKind, Places
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file that was noted to hold a blob, in a place saved at ``saved_ns``."""
+    """A file that was noted in a place to hold a blob."""
 
     path: Path
     state: FileState
-    saved_ns: int
-    in_view: bool
+    place: Place
 
 
 class Copies:
@@ -46,11 +45,10 @@ class Copies:
     def open(self, blob: Digest, device: int, *, views_only: bool = False) -> Iterator[tuple[Copy, int] | None]:
         """A copy on that device that surely holds the blob, and its descriptor; None when there is no such copy.
 
-        One that is not as it was noted is passed over, unless only its several hard links speak against it: then it
-        is read.
+        One that is not as it was noted is passed over, unless only hard links speak against it: then it is read.
         """
         for copy in self._by_blob.get(blob, ()):
-            if views_only and not copy.in_view:
+            if views_only and copy.place.kind is not PlaceKind.VIEW:
                 continue
             descriptor = _open(copy.path)
             if descriptor is None:
@@ -67,10 +65,9 @@ class Copies:
 
 def _copies_of(place: Place) -> Iterator[Copy]:
     directory = Path(place.path)
-    in_view = place.kind is PlaceKind.VIEW
     for path, state in place.files.items():
         # A checkpoint of a single file is a place without a directory.
-        yield Copy(directory / path if path else directory, state, place.saved_ns, in_view)
+        yield Copy(directory / path if path else directory, state, place)
 
 
 def _open(path: Path) -> int | None:
@@ -81,6 +78,6 @@ def _open(path: Path) -> int | None:
 
 
 def _holds(copy: Copy, status: os.stat_result) -> bool:
-    if is_known(copy.state, status, copy.saved_ns):
+    if is_known(copy.state, status, copy.place):
         return True
-    return status.st_nlink > 1 and copy.state.size_bytes == status.st_size and read_digest(copy.path) == copy.state.blob
+    return copy.state.matches(status, copy.place.saved_ns) and read_digest(copy.path) == copy.state.blob

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +91,12 @@ class Materialiser:
         self._mtime_ns = started_ns - BACKDATED_NS
         self._stopped = threading.Event()
         self._hard_links = link is LinkMode.HARDLINK
-        self.makes_reflinks = link is not LinkMode.COPY and can_clone(staging)
+        self._copies_only = link is LinkMode.COPY
+
+    @cached_property
+    def makes_reflinks(self) -> bool:
+        """Whether a second copy of a file costs no space here."""
+        return not self._copies_only and can_clone(self._staging)
 
     def write_all(self, wanted: Iterable[Wanted], written: list[Written]) -> None:
         """Write files, several at a time; each is added to ``written`` when it has its name.
@@ -155,7 +161,7 @@ class Materialiser:
 
     def _cloned(self, wanted: Wanted, temporary: Path) -> Written | None:
         """A reflink of any copy, if there is one and the file system can."""
-        if not self.makes_reflinks:
+        if not self._copies.are_noted(wanted.blob) or not self.makes_reflinks:
             return None
         with self._copies.open(wanted.blob, temporary.parent.stat().st_dev) as found:
             if found is None:

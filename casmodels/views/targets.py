@@ -26,8 +26,9 @@ def real_target(directory: Path, store_directory: Path) -> Path:
     Raises InvalidInputError if it is a file, or is the store, lies inside it, or contains it.
     """
     target, store = directory.resolve(), store_directory.resolve()
-    if target.exists() and not target.is_dir():
-        raise InvalidInputError(f"{directory} is a file, not a directory", remedy="choose another directory")
+    existing = nearest_existing(target)
+    if not existing.is_dir():
+        raise InvalidInputError(f"{existing} is a file, not a directory", remedy="choose another directory")
     if _is_same(target, store):
         raise InvalidInputError(f"{directory} is the store itself", remedy="choose another directory")
     if any(_is_same(parent, store) for parent in target.parents):
@@ -51,16 +52,20 @@ def check_space(directory: Path, needed_bytes: int) -> None:
     """Raise FullError unless the file system of a directory, which need not exist yet, has room for so much more."""
     if needed_bytes <= 0:
         return
-    existing = directory
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    free_bytes = shutil.disk_usage(existing).free
+    free_bytes = shutil.disk_usage(nearest_existing(directory)).free
     if needed_bytes + _SPARE_BYTES > free_bytes:
         missing = needed_bytes + _SPARE_BYTES - free_bytes
         raise FullError(
             f"{directory} needs {_mebibytes(needed_bytes)} and its file system has {_mebibytes(free_bytes)} free",
             remedy=f"free {_mebibytes(missing)}, or choose a directory on another disk",
         )
+
+
+def nearest_existing(directory: Path) -> Path:
+    """The directory, or the first one above it that is there."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory
 
 
 def _mebibytes(size_bytes: int) -> str:
@@ -142,6 +147,16 @@ def alone(directory: Path, *, wait: bool = True) -> Iterator[None]:
             os.close(descriptor)
             raise BusyError(f"{directory} is being written", remedy="try again when that has ended") from error
     try:
+        if not _is_at(descriptor, directory):
+            raise BusyError(f"{directory} was removed just now", remedy="run the same command again")
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether a path still leads to what is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

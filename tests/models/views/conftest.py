@@ -12,6 +12,7 @@ import pytest
 from casmodels.results import CheckoutResult
 from casmodels.views.checkouts import Checkout, checkout
 from casmodels.views.contents import link_target
+from casmodels.views.hub_cache import Added, HubView
 from casstore.digests import Digest
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
@@ -66,6 +67,15 @@ class Shelf:
             tree = reader.tree(reader.version(version).tree)
             wanted = Checkout(name, version, tree, include)
             return checkout(reader, self.store.places, self.store.path, wanted, directory, **options)
+
+    def view(self, home: Path, **options: Any) -> HubView:
+        """A view of the store."""
+        return HubView(home, self.store.path, self.store.places, **options)
+
+    def add(self, view: HubView, *wanted: tuple[str, Digest], **options: Any) -> Added:
+        """Put versions into a view."""
+        with self.store.reading() as reader:
+            return view.add(reader, wanted, **options)
 
 
 @pytest.fixture
