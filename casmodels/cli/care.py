@@ -54,7 +54,7 @@ def verify(
     output.report(result, lambda: _tell_verified(output, result))
     if result.ok:
         return Exit.DONE
-    output.complain(f"{count(len(result.damaged), 'piece')} damaged or missing; run `casmodels repair`")
+    output.complain(f"{count(len(result.damaged), 'piece')} damaged or missing", "run `casmodels repair`")
     return Exit.INTEGRITY
 
 
@@ -71,7 +71,7 @@ def repair(context: typer.Context) -> int:
     output.report(result, lambda: _tell_repaired(output, result))
     if not result.lost:
         return Exit.DONE
-    output.complain(f"{count(len(result.lost), 'piece')} could not be healed; pull or checkpoint those files again")
+    output.complain(f"{count(len(result.lost), 'piece')} lost", "pull or checkpoint those files again")
     return Exit.INTEGRITY
 
 

@@ -25,7 +25,7 @@ def ls(context: typer.Context, target: OptionalTarget = None) -> None:
     output = session.output
     with session.store() as store:
         found = store.ls(target)
-    output.answer(found, lambda: output.table(_table(found)))
+    output.answer(found, lambda: output.table(_table(found), "nothing is here yet"))
 
 
 @app.command(

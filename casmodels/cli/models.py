@@ -31,9 +31,8 @@ def list_models(
     output = session.output
     with session.store() as store:
         models = store.list(available=available, type=kind)
-    output.answer(models, lambda: output.table(_available(models) if available else _installed(models)))
-    if not models and not output.json:
-        output.note("nothing is here yet; `casmodels list --available` shows what is known")
+    empty = "nothing is here yet; `casmodels list --available` shows what is known"
+    output.answer(models, lambda: output.table(_available(models) if available else _installed(models), empty))
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels aliases"]))
@@ -43,12 +42,16 @@ def aliases(context: typer.Context, kind: ModelKind = None) -> None:
     output = session.output
     with session.store() as store:
         models = [model for model in store.list(available=True, type=kind) if model.aliases]
-    output.answer(models, lambda: output.table(_aliases(models)))
+    output.answer(models, lambda: output.table(_aliases(models), "no model has an alias"))
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels info ada-002", "casmodels info"], Exit.NOT_FOUND))
 def info(context: typer.Context, model: OptionalModel = None, kind: ModelKind = None) -> None:
-    """Show all that is known about a model, or about all of them."""
+    """Show all that is known about a model, or about all of them.
+
+    Models of your own become known by tables [models.ID] with type and huggingface_id in the configuration
+    file: $CASMODELS_CONFIG, else casmodels/config.toml where the system keeps such files (~/.config).
+    """
     session = Session.of(context)
     output = session.output
     with session.store() as store:
@@ -100,7 +103,7 @@ def _tell(output: Output, models: Sequence[ModelResult]) -> None:
         output.line(model.name)
         for label, value in _facts(model):
             if value:
-                output.line(f"  {label + ':':<15}{shown(value)}")
+                output.line(f"  {label + ':':<17}{shown(value)}")
 
 
 def _facts(model: ModelResult) -> list[tuple[str, str | None]]:

@@ -122,8 +122,14 @@ class Output:
         """One line for people on stdout."""
         write_out(shown(text) + "\n")
 
-    def table(self, table: Table) -> None:
-        """A table for people on stdout: drawn for a terminal, else aligned columns that nothing cuts."""
+    def table(self, table: Table, empty: str = "") -> None:
+        """A table for people on stdout: drawn for a terminal, else aligned columns that nothing cuts.
+
+        ``empty`` is what to note where there are no rows.
+        """
+        if not table.rows:
+            self.note(empty)
+            return
         rows = [tuple(shown(cell) for cell in row) for row in table.rows]
         if sys.stdout.isatty():
             _draw(table, rows)
@@ -141,13 +147,13 @@ class Output:
         if not self.quiet:
             write_err(text)
 
-    def complain(self, sentence: str) -> None:
+    def complain(self, message: str, remedy: str | None) -> None:
         """Say on stderr what failed, where the answer on stdout tells it to programs."""
-        write_err(f"error: {sentence}")
+        write_err(f"error: {message}; {remedy}" if remedy else f"error: {message}")
 
     def error(self, kind: str, message: str, remedy: str | None) -> None:
         """Say on stderr in one sentence what failed and what to do; programs get it as a document, too."""
-        self.complain(f"{message}; {remedy}" if remedy else message)
+        self.complain(message, remedy)
         if self.json:
             with suppress(ClosedOutputError, FailedError):
                 self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})

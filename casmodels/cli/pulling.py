@@ -119,8 +119,10 @@ def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> 
         for warning in result.warnings:
             output.note(f"warning: {result.model}: {warning}")
         if result.error is not None:
-            remedy = f"; {result.error.remedy}" if result.error.remedy else ""
-            output.complain(f"{result.model}: {result.error.message}{remedy}")
+            named = result.error.message
+            if result.model not in named:
+                named = f"{result.model}: {named}"
+            output.complain(named, result.error.remedy)
     return exit_of_all([result.error.kind if result.error is not None else None for result in results])
 
 

@@ -25,7 +25,7 @@ def versions(context: typer.Context, name: OptionalName = None) -> None:
     output = session.output
     with session.store() as store:
         found = store.versions(name)
-    output.answer(found, lambda: output.table(_table(found, with_names=name is None)))
+    output.answer(found, lambda: output.table(_table(found, with_names=name is None), "no versions yet"))
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels tag mine best", "casmodels tag mine@~1 before"], Exit.NOT_FOUND))
@@ -82,7 +82,7 @@ def _tell_removed(output: Output, result: RemoveResult) -> None:
         f"`casmodels gc` would free {size(result.freeable_bytes)}"
     )
     for version in result.versions:
-        output.line(f"  until then `casmodels checkout {result.name}@{short_id(version)}` brings it back")
+        output.line(f"  until then `casmodels tag {result.name}@{short_id(version)} TAG` brings it back")
 
 
 def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:

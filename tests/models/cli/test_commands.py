@@ -171,7 +171,7 @@ def test_pull_ends_with_the_next_command_and_says_what_was_left_out(command: Run
 def test_remove_says_how_to_get_it_back(command: Runner) -> None:
     ran = command("remove", "mine")
     assert "would free 1.0 MiB" in ran.out
-    assert f"casmodels checkout mine@{ID[7:19]}" in ran.out
+    assert f"casmodels tag mine@{ID[7:19]} TAG" in ran.out
 
 
 def test_cat_writes_the_bytes_as_they_are(command: Runner) -> None:

@@ -128,7 +128,7 @@ def test_a_failed_pull_is_told_and_coded(command: Runner) -> None:
     command.answer("pull", [FAILED])
     ran = command("pull", "org/gated")
     assert (ran.code, ran.out) == (6, "")
-    assert ran.err == "error: org/gated: org/gated is gated; ask for access\n"
+    assert ran.err == "error: org/gated is gated; ask for access\n"
     ran = command("pull", "org/gated", "--json")
     assert ran.code == 6
     assert ran.document[0]["status"] == "failed"
