@@ -49,9 +49,13 @@ def count(policy: RetryPolicy, *, connected: bool = True, progressed: bool = Fal
     """How many failures it takes until there is no further try."""
     pauses: list[float] = []
     trying = attempts(policy, pauses)
-    with pytest.raises(NetworkError, match=r"thing: x \(tried \d+ times\)"):
+
+    def fail_for_ever() -> None:
         while True:
             trying.failed(TransientError("x", connected=connected), progressed=progressed)
+
+    with pytest.raises(NetworkError, match=r"thing: x \(tried \d+ times\)"):
+        fail_for_ever()
     return len(pauses) + 1
 
 

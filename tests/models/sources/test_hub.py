@@ -84,6 +84,25 @@ def test_the_library_asks_nothing_else_in_a_fresh_process(hub: FakeHub, tmp_path
     assert [(seen.path, seen.token) for seen in hub.seen] == [("/api/models/org/name/revision/main", None)]
 
 
+def test_netrc_is_never_asked(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    hub.add("org/name", FILES)
+    source(hub).resolve("org/name")
+    assert hub.seen[0].token is None
+
+
+def test_a_token_does_not_follow_a_redirect_to_another_host(hub: FakeHub) -> None:
+    hub.tokens.add("hf_secret")
+    with FakeHub("localhost") as other:
+        other.add("org/name", FILES)
+        path = "/api/models/org/name/revision/main"
+        hub.fault(path, Fault(redirect=other.url + path))
+        source(hub, token="hf_secret").resolve("org/name")
+        assert [seen.token for seen in hub.seen] == ["hf_secret"]
+        assert [seen.token for seen in other.seen] == [None]
+
+
 def test_importing_the_source_does_not_import_the_library() -> None:
     program = (
         "import sys, casmodels.sources.hub, casmodels.downloads;"
