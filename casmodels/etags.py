@@ -24,6 +24,8 @@ _LARGE_NAME = re.compile(
 )
 """What the `.gitattributes` that the Hub gives a new repo sends through LFS (and GGUF)."""
 
+_GIT_ID = re.compile(r"[0-9a-f]{40}\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
@@ -63,7 +65,8 @@ def hub_file(entry: Entry, git: Digest | None, upstream: Mapping[str, Any] | Non
     if isinstance(told, Mapping):
         blob_id = told.get("blob_id")
         if told.get("lfs_sha256") == entry.blob.hex:
-            return _large(entry, entry.blob, blob_id if isinstance(blob_id, str) else None)
+            known = isinstance(blob_id, str) and _GIT_ID.match(blob_id)
+            return _large(entry, entry.blob, blob_id if known else None)
         if git is not None and blob_id == git.hex:
             return HubFile(entry.path, entry.size_bytes, entry.blob, git.hex, is_large=False)
     if git is None or entry.size_bytes >= LARGE_BYTES or _LARGE_NAME.fullmatch(entry.path):

@@ -1,0 +1,135 @@
+"""Listening: sockets, patience with slow guests, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from casstore.errors import InvalidInputError
+
+HEADER_SECONDS: Final = 30.0
+"""For a new connection to bring its first request."""
+IDLE_SECONDS: Final = 75.0
+"""For the next request on a connection."""
+MAX_CONNECTIONS: Final = 500
+"""Further ones are closed at once; a process has 1024 open files by default, and downloads need some of them."""
+MAX_LINE_BYTES: Final = 16 * 1024
+"""A path of 4096 bytes, every byte percent-encoded, fits in."""
+END_SECONDS: Final = 2.0
+"""For what is being sent when the end is asked for."""
+
+_Timers = dict[asyncio.BaseProtocol, asyncio.TimerHandle]
+_TIMERS = web.AppKey("timers", _Timers)
+
+_access_log = logging.getLogger("casmodels.serve.access")
+
+
+def resolve_host(host: str) -> str:
+    """The address to listen on. Raises InvalidInputError for a name that has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise InvalidInputError(f"{host!r} is no address of this machine") from error
+    return str(min(found, key=lambda info: info[0] is not socket.AF_INET)[4][0])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a Host header names this machine by a loopback name or address."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    name = name.strip("[]").rstrip(".").lower()
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
+
+
+def greet(request: web.Request) -> None:
+    """Note that a connection has brought a request."""
+    timers = request.app.get(_TIMERS)
+    timer = timers.pop(request.protocol, None) if timers is not None else None
+    if timer is not None:
+        timer.cancel()
+
+
+def serve_app(app: web.Application, address: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``on_ready`` gets the URL. Raises InvalidInputError."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(app, address, port, on_ready))
+
+
+async def _serve(app: web.Application, address: str, port: int, on_ready: Callable[[str], None]) -> None:
+    timers: _Timers = {}
+    app[_TIMERS] = timers
+    runner = web.AppRunner(
+        app,
+        access_log=_access_log,
+        keepalive_timeout=IDLE_SECONDS,
+        max_line_size=MAX_LINE_BYTES,
+        shutdown_timeout=END_SECONDS,
+    )
+    await runner.setup()
+    listener = None
+    try:
+        listener = await _listen(runner, timers, address, port)
+        on_ready(_url(listener.sockets[0]))
+        await _asked_to_end()
+    finally:
+        if listener is not None:
+            listener.close()
+        for timer in timers.values():
+            timer.cancel()
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, timers: _Timers, address: str, port: int) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    server = runner.server
+    assert server is not None
+
+    def hang_up(handler: web.RequestHandler) -> None:
+        del timers[handler]
+        handler.force_close()
+
+    def connect() -> web.RequestHandler:
+        handler = server()
+        patience = HEADER_SECONDS if len(server.connections) < MAX_CONNECTIONS else 0
+        timers[handler] = loop.call_later(patience, hang_up, handler)
+        return handler
+
+    try:
+        return await loop.create_server(connect, address, port, backlog=256)
+    except (OSError, OverflowError) as error:
+        raise InvalidInputError(
+            f"cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}",
+            remedy="`--port 0` takes a free port",
+        ) from error
+
+
+async def _asked_to_end() -> None:
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    # Where the platform has no such handlers, Ctrl-C raises KeyboardInterrupt, which ends the loop as well.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end.set)
+    await end.wait()
+    # A second Ctrl-C does not wait.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+def _url(listening: socket.socket) -> str:
+    address, port = listening.getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

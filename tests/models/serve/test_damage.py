@@ -1,0 +1,74 @@
+"""Damaged chunks: never a wrong byte, and never too few bytes that look like all."""
+
+from __future__ import annotations
+
+import http.client
+import random
+
+import pytest
+
+from casmodels.serve.routes import encode
+from casstore.digests import sha256_digest
+from casstore.store import Store
+from tests.models.serve.shelf import Hub, damage, put, wait_until
+
+WEIGHTS = random.Random(1).randbytes(20_000_000)
+NAME = "wéights 1.bin"
+PATH = f"/m/resolve/main/{encode(NAME)}"
+
+
+@pytest.fixture
+def chunks(store: Store) -> int:
+    """How many chunks the weights have."""
+    put(store, "m", {NAME: WEIGHTS, "config.json": b"{}"})
+    with store.reading() as reader:
+        info = reader.find_blob(sha256_digest(WEIGHTS))
+        assert info is not None
+        return len(reader.recipe(info.recipe).parts)
+
+
+def test_damage_at_the_beginning_is_answered_with_an_error(store: Store, served: Hub, chunks: int) -> None:
+    damage(store, sha256_digest(WEIGHTS), 0)
+    reply = served.ask(PATH)
+    assert reply.error == (500, "Damaged")
+    assert "damaged" in reply.headers["X-Error-Message"]
+
+
+def test_damage_in_the_middle_cuts_the_connection(store: Store, served: Hub, chunks: int) -> None:
+    damage(store, sha256_digest(WEIGHTS), chunks - 2)
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)) as broken:
+        served.ask(PATH)
+    if isinstance(broken.value, http.client.IncompleteRead):
+        assert WEIGHTS.startswith(broken.value.partial)
+    assert served.ask(PATH, Range="bytes=0-9").body == WEIGHTS[:10]
+    assert served.ask("/m/resolve/main/config.json").body == b"{}"
+
+
+def test_a_damaged_tree_is_an_error_of_the_server(store: Store, served: Hub) -> None:
+    from casstore.frames import FrameKind
+    from casstore.packs import pack_path
+
+    version = put(store, "m", {"a": b"x"})
+    row = store.engine.ledger.rows.frame(FrameKind.TREE, version.tree.value)
+    assert row is not None
+    path = pack_path(store.layout.packs, row.pack)
+    content = bytearray(path.read_bytes())
+    content[row.offset + row.length - 1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    for asked in ("/api/models/m", "/api/models/m/tree/main", "/m/resolve/main/a"):
+        assert served.ask(asked).error == (500, "Damaged")
+    assert served.ask("/api/models").status == 200
+
+
+def test_leases_are_let_go(store: Store, served: Hub, chunks: int) -> None:
+    from casstore.leases import open_leases
+
+    damage(store, sha256_digest(WEIGHTS), chunks - 2)
+    for _ in range(2):
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            served.ask(PATH)
+    served.ask(PATH, Range="bytes=0-9")
+    served.ask(PATH, "HEAD")
+    served.ask(PATH, Range="bytes=99999999-")
+    wait_until(lambda: open_leases(store.layout.leases) == [])
