@@ -1,51 +1,13 @@
-"""Arguments that several commands share, and how a shell completes them."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from casmodels.cli.output import short_id
-
-
-def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Aliases, registered ids and names that begin so."""
-    return _completed(ctx, incomplete)
-
-
-def complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
-    """As `complete_model`, and after an ``@`` the versions of a name."""
-    name, at, version = incomplete.rpartition("@")
-    if not at or not name:
-        return _completed(ctx, incomplete)
-    return [f"{name}@{found}" for found in _versions(ctx, name) if found.startswith(version)]
-
-
-def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
-    try:
-        with _store(ctx) as store:
-            names: list[str] = store.complete_names(incomplete)
-            return names
-    except Exception:
-        return []  # a shell has no place for errors while somebody types
-
-
-def _versions(ctx: typer.Context, name: str) -> list[str]:
-    try:
-        with _store(ctx) as store:
-            versions = store.versions(name)
-    except Exception:
-        return []
-    return [word for version in versions for word in (*version.tags, short_id(version.version))]
-
-
-def _store(ctx: typer.Context) -> Any:
-    from casmodels.cli.session import Session
-
-    return Session(store_path=ctx.find_root().params.get("store_path")).store()
-
+from casmodels.cli.completion import complete_model, complete_target
 
 Models = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ import typer
 
 import casmodels
 from casmodels.cli import failures
+from casmodels.cli.completion import join_bash_words
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import ClosedOutputError, Output, flush_out, write_err
@@ -100,6 +101,7 @@ def _obey(arguments: Sequence[str], session: Session) -> int:
             with root.make_context(_PROGRAM, list(arguments), obj=session) as context:
                 answer = root.invoke(context)
         else:
+            join_bash_words()
             # A shell that asks for completions says so in the environment, which typer reads in here.
             answer = root.main([], prog_name=_PROGRAM, standalone_mode=False, obj=session)
     except typer.Exit as leave:

@@ -112,7 +112,7 @@ def _agreed(session: Session, plan: str) -> bool:
 def _saved(result: CheckpointResult) -> str:
     version = f"{result.name}@{short_id(result.version)}"
     if result.unchanged:
-        return f"{result.name}: nothing has changed since {version}"
+        return f"{version}: nothing has changed since {short_id(result.parent or result.version)}"
     return (
         f"{version}: {count(result.files, 'file')}, {size(result.size_bytes)}; "
         f"stored {size(result.stored_bytes)} in {duration(result.seconds)}"

@@ -77,10 +77,10 @@ def _done(output: Output, document: dict[str, object], sentence: str) -> None:
 
 
 def _tell_removed(output: Output, result: RemoveResult) -> None:
-    output.line(
-        f"removed {result.name} ({count(len(result.versions), 'version')}); "
-        f"`casmodels gc` would free {size(result.freeable_bytes)}"
-    )
+    what = f"{result.name} ({count(len(result.versions), 'version')})"
+    if len(result.versions) == 1:
+        what = f"{result.name}@{short_id(result.versions[0])}"
+    output.line(f"removed {what}; `casmodels gc` would free {size(result.freeable_bytes)}")
     for version in result.versions:
         output.line(f"  until then `casmodels tag {result.name}@{short_id(version)} TAG` brings it back")
 

@@ -151,6 +151,19 @@ def test_completion(words: str, found: list[str]) -> None:
     assert [word for word in _completed("fish", words) if word in found] == found
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("casmodels checkout mine @", ["best", "abababababab"]),
+        ("casmodels checkout mine @ b", ["best"]),
+        ("casmodels tag mine @ x", []),
+        ("casmodels pull mine @ a", []),
+    ],
+)
+def test_bash_gets_only_what_stands_behind_the_at_sign(words: str, found: list[str]) -> None:
+    assert _completed("bash", words) == found
+
+
 def test_completion_says_nothing_of_errors() -> None:
     assert _completed("bash", "casmodels checkout mi", "broken") == []
     assert _completed("bash", "casmodels checkout mine@", "broken") == []
