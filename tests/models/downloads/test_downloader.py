@@ -256,6 +256,27 @@ def test_an_etag_that_changes_behind_if_range_starts_over(hub: FakeHub, make: Ma
     assert downloaded.path.read_bytes() == DATA[::-1]
 
 
+def test_a_rest_without_an_etag_keeps_the_one_it_was_asked_for_with(hub: FakeHub, make: Make) -> None:
+    hub.fault("/model.bin", Fault(cut=1_000_000, times=1))
+    hub.fault("/model.bin", Fault(cut=1_000_000, no_etag=True, ignore_condition=True, times=1))
+    downloaded = make().fetch(unchecked(hub))
+    assert downloaded is not None
+    assert downloaded.path.read_bytes() == DATA
+    assert [seen.range for seen in hub.seen] == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_a_file_that_became_shorter_starts_over(hub: FakeHub, make: Make) -> None:
+    hub.fault("/model.bin", Fault(cut=2_000_000, etag='"one"', times=1))
+    hub.fault("/model.bin", Fault(etag='"one"'))
+    with pytest.raises(NetworkError):
+        make(retries=RetryPolicy(attempts=1)).fetch(unchecked(hub))
+    hub.files["/model.bin"] = DATA[:1_000_000]
+    downloaded = make().fetch(unchecked(hub))
+    assert downloaded is not None
+    assert downloaded.path.read_bytes() == DATA[:1_000_000]
+    assert [seen.status for seen in hub.seen] == [200, 416, 200]
+
+
 @pytest.mark.parametrize("fault", [Fault(no_etag=True), Fault(etag='W/"weak"')])
 def test_without_a_digest_or_a_strong_etag_nothing_is_resumed(hub: FakeHub, make: Make, fault: Fault) -> None:
     from dataclasses import replace
