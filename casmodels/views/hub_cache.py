@@ -121,7 +121,7 @@ class HubView:
             self._tag()
             files.make_directory(directory / BLOBS)
             with alone(directory):
-                folder = RepoFolder(reader, self._places, directory, name, may_adopt=self._has_our_tag())
+                folder = RepoFolder(reader, self._places, directory, name)
                 written = folder.add(
                     listing, copies, link=link, symlinks=self._makes_links(directory), progress=progress or Unwatched()
                 )

@@ -72,7 +72,7 @@ def tree_listing(version: Version, files: Mapping[str, HubFile]) -> bytes:
     """The content of ``trees/<commit>.json``.
 
     For a version from the Hub that is all of upstream's commit, what was left out included: so the client can say
-    what an offline snapshot lacks.
+    what an offline snapshot lacks. It ends in a newline, which the client's own do not: that tells whose it is.
     """
     upstream = version.metadata.get("upstream_files")
     listed: dict[str, dict[str, Any]] = {}
@@ -83,7 +83,7 @@ def tree_listing(version: Version, files: Mapping[str, HubFile]) -> bytes:
         if path not in listed:
             listed[path] = _listed(file.size_bytes, file.blob_id, file.sha256.hex if file.is_large else None)
     document = {"format_version": 1, "files": {path: listed[path] for path in sorted(listed)}}
-    return json.dumps(document, indent=1).encode("ascii")
+    return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
 def _listed(size_bytes: int, blob_id: str, sha256: str | None) -> dict[str, Any]:

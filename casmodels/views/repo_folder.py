@@ -45,13 +45,13 @@ _MODE: Final = 0o644
 class RepoFolder:
     """Brings one model's folder to hold versions; by the only one that is at it. ``blobs`` exists already.
 
-    What is noted of the folder are its files of content: blobs, or without links the snapshots' files. With
-    ``may_adopt``, and if nothing at all is noted (a rebuilt index), right blobs count as made here.
+    What is noted of the folder are its files of content: blobs, or without links the snapshots' files. If nothing at
+    all is noted (the index was rebuilt), the listing tells whether the snapshot was made here.
 
     After `add`, ``foreign`` are the paths at which others' files lie instead of the version's.
     """
 
-    def __init__(self, reader: Reader, places: Places, directory: Path, name: str, *, may_adopt: bool) -> None:
+    def __init__(self, reader: Reader, places: Places, directory: Path, name: str) -> None:
         self._reader = reader
         self._places = places
         self._directory = directory
@@ -60,7 +60,6 @@ class RepoFolder:
         # Notes made now are of this moment, whenever they are saved: what changes from here on is not trusted.
         self._started_ns = time.time_ns()
         self._place = places.load(directory)
-        self._adopts = may_adopt and self._place is None
         self._observer = Observer(directory, self._place)
         self.foreign: list[str] = []
 
@@ -88,7 +87,7 @@ class RepoFolder:
             materialiser.write_all(wanted, written)
             if symlinks:
                 self._link(listing)
-            self._write(f"{TREES}/{listing.commit}.json", tree_listing(listing.version, listing.files))
+            self._write(_listing_path(listing), tree_listing(listing.version, listing.files))
             self._point(listing.version)
         finally:
             self._save(listing.version.id, states | {one.wanted.path: one.state for one in written})
@@ -97,17 +96,18 @@ class RepoFolder:
     def _compare(self, listing: Listing, *, symlinks: bool) -> tuple[list[Wanted], dict[str, FileState]]:
         """What has to be written, and what is known of the files that the store made here."""
         states = self._carried()
+        was_made_here = self._was_made_here(listing)
         wanted: dict[str, Wanted] = {}
         for path, file in listing.files.items():
             where = f"{BLOBS}/{file.etag}" if symlinks else snapshot_path(listing.commit, path)
             if where in wanted:
                 continue
             status = self._status(where)
-            noted = self._observer.noted(where) is not None
+            noted = was_made_here or self._observer.noted(where) is not None
             if status is not None and self._observer.holds(
                 where, status, file.sha256, file.size_bytes, follow=symlinks
             ):
-                if (noted or self._adopts) and stat.S_ISREG(status.st_mode):
+                if noted and stat.S_ISREG(status.st_mode):
                     states[where] = FileState.of(status, file.sha256)
             elif status is not None and (stat.S_ISDIR(status.st_mode) or not (symlinks or noted)):
                 # A blob is what its name says or has to go. A file in a snapshot may be somebody's work.
@@ -116,6 +116,16 @@ class RepoFolder:
                 label = f"{path} of {self._name}@{listing.version.id.hex[:12]}"
                 wanted[where] = Wanted(where, file.sha256, file.size_bytes, _MODE, label)
         return list(wanted.values()), states
+
+    def _was_made_here(self, listing: Listing) -> bool:
+        """Whether a snapshot of which nothing is noted is the store's all the same."""
+        if self._place is not None:
+            return False
+        try:
+            there = (self._directory / _listing_path(listing)).read_bytes()
+        except OSError:
+            return False
+        return there == tree_listing(listing.version, listing.files)
 
     def _carried(self) -> dict[str, FileState]:
         """What was noted before, of another moment: what is not sure now must not become sure by being saved again."""
@@ -225,3 +235,7 @@ class RepoFolder:
         self._places.save(
             Place(str(self._directory), PlaceKind.VIEW, self._name, version, states, self._started_ns, used_ns=now_ns)
         )
+
+
+def _listing_path(listing: Listing) -> str:
+    return f"{TREES}/{listing.commit}.json"

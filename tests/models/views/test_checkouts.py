@@ -323,47 +323,55 @@ class KilledError(BaseException):
     pass
 
 
+class Killer:
+    """Kills at the n-th change of the disk; from then on nothing is done, as the process is gone."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+
+    def __call__(self, operation: str, path: str) -> None:
+        if self.left is not None:
+            self.left -= 1
+            self.refuse_the_dead()
+
+    def refuse_the_dead(self) -> None:
+        if self.left is not None and self.left <= 0:
+            raise KilledError
+
+    def guard(self, change: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*args: Any, **options: Any) -> None:
+            self.refuse_the_dead()
+            change(*args, **options)
+
+        return guarded
+
+
 @pytest.fixture
-def killing() -> Iterator[Callable[[int], None]]:
-    """Arms a kill at the n-th change of the disk; nothing is tidied up afterwards, as the process is gone."""
-
-    def arm(at: int) -> None:
-        count = 0
-        dead = False
-
-        def hook(operation: str, path: str) -> None:
-            nonlocal count, dead
-            if dead:
-                raise KilledError
-            count += 1
-            if count == at:
-                dead = True
-                raise KilledError
-
-        files.set_hook(hook)
-
-    yield arm
+def killer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Killer]:
+    killer = Killer()
+    monkeypatch.setattr(Path, "unlink", killer.guard(Path.unlink))
+    monkeypatch.setattr(Places, "save", killer.guard(Places.save))
+    files.set_hook(killer)
+    yield killer
     files.set_hook(None)
 
 
 def test_a_kill_at_any_moment_tears_nothing_and_the_next_run_finishes(
-    shelf: Any, tmp_path: Path, listing: Look, killing: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    shelf: Any, tmp_path: Path, listing: Look, killer: Killer
 ) -> None:
     first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
-    monkeypatch.setattr(Path, "unlink", _not_after_death(Path.unlink))
-    monkeypatch.setattr(Places, "save", _not_after_death(Places.save))
     survived = False
     for at in range(1, 200):
         out = tmp_path / f"out{at}"
         shelf.checkout(first, out)
-        killing(at)
+        killer.left = at
         try:
             shelf.checkout(second, out)
             survived = True
         except KilledError:
             pass
         finally:
-            files.set_hook(None)
+            killer.left = None
         for path, value in listing(out).items():
             if not path.startswith(".casmodels-"):
                 assert value in (plain(FIRST).get(path), plain(SECOND).get(path)), (at, path)
@@ -373,16 +381,6 @@ def test_a_kill_at_any_moment_tears_nothing_and_the_next_run_finishes(
         if survived:
             return
     raise AssertionError("the run never came to its end")
-
-
-def _not_after_death(change: Callable[..., None]) -> Callable[..., None]:
-    """A dead process neither tidies up nor notes anything; ``death`` is asked through the hook."""
-
-    def guarded(*args: Any, **options: Any) -> None:
-        files._before("other", "")
-        change(*args, **options)
-
-    return guarded
 
 
 def test_two_at_once_do_the_work_once(shelf: Any, tmp_path: Path, listing: Look) -> None:
