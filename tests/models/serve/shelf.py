@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,9 +80,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Hub:
-    """A server to ask."""
+    """A server to ask. ``requests`` are those answered so far, as ``GET /path``; ``ranges`` the ranges asked for."""
 
     url: str
+    requests: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -106,6 +108,14 @@ class Hub:
 @contextmanager
 def serving(app: web.Application) -> Iterator[Hub]:
     """Run an application in a thread of its own."""
+    requests: list[str] = []
+    ranges: list[str] = []
+
+    async def note(request: web.Request, _response: web.StreamResponse) -> None:
+        requests.append(f"{request.method} {request.raw_path}")
+        ranges.extend(request.headers.getall("Range", []))
+
+    app.on_response_prepare.append(note)
     started, loop = threading.Event(), asyncio.new_event_loop()
     ports: list[int] = []
     ended = asyncio.Event()
@@ -128,7 +138,7 @@ def serving(app: web.Application) -> Iterator[Hub]:
     thread.start()
     assert started.wait(20)
     try:
-        yield Hub(f"http://127.0.0.1:{ports[0]}")
+        yield Hub(f"http://127.0.0.1:{ports[0]}", requests, ranges)
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(20)
