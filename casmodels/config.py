@@ -93,6 +93,8 @@ class Config:
     models: tuple[ModelTable, ...] = ()
     token_variable: Secret | None = None
     implicit_token: bool = True
+    hub_cache_is_set: bool = False
+    """HF_HUB_CACHE is set: it beats HF_HOME, so whoever changes the one must change the other."""
 
     @property
     def endpoint(self) -> str:
@@ -154,6 +156,7 @@ def load(
         token_file=_token_file(environment),
         models=_model_tables(settings),
         token_variable=Secret(token) if token else None,
+        hub_cache_is_set=bool(environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")),
         implicit_token=not _is_true(environment.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")),
     )
 

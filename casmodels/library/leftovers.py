@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from casmodels.downloads import list_partials, remove_partials
+from casmodels.library import viewing
 from casmodels.library.context import Context
 from casmodels.results import CleanupResult
 from casstore import files
@@ -20,7 +21,7 @@ def unpacking_path(downloads: Path, lease: str) -> Path:
 
 
 def cleanup(context: Context, *, dry_run: bool) -> CleanupResult:
-    """Remove unfinished downloads and temporary files that no running operation works on."""
+    """Remove unfinished downloads and temporary files, in views and checkouts too, that nobody works on."""
     engine = context.existing()
     if engine is None:
         return CleanupResult(0, dry_run=dry_run)
@@ -37,4 +38,5 @@ def cleanup(context: Context, *, dry_run: bool) -> CleanupResult:
                 files.unlink(path)
     with engine.reading():
         freed += remove_leftovers(engine.engine, dry_run=dry_run)
-    return CleanupResult(freed, removed, dry_run=dry_run)
+    views = viewing.clean(context, dry_run=dry_run)
+    return CleanupResult(freed + views.reclaimed_bytes, removed + views.removed, views.kept, dry_run)

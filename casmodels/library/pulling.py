@@ -14,6 +14,7 @@ from casmodels.library.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
 from casmodels.specs import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casstore.catalog import Reader
+from casstore.digests import BLAKE3, Digest
 from casstore.errors import InvalidInputError, StoreError, UnusableStoreError
 from casstore.refs import RefKind
 from casstore.store import Store as Engine
@@ -67,7 +68,16 @@ def _pull_one(pull: Pull) -> PullResult:
     except StoreError as error:
         failure = ErrorResult(error.kind, error.message, error.remedy)
         result = PullResult(pull.model, None, PullStatus.FAILED, error=failure)
-    return replace(result, seconds=time.monotonic() - begun)
+    return replace(result, path=_path_in_view(pull, result), seconds=time.monotonic() - begun)
+
+
+def _path_in_view(pull: Pull, result: PullResult) -> str | None:
+    if result.name is None or result.version is None:
+        return None
+    from casmodels.library.viewing import snapshot_in_view
+
+    with pull.engine.reading() as reader:
+        return snapshot_in_view(pull.engine.places, reader, result.name, Digest.parse(result.version, default=BLAKE3))
 
 
 def _dispatch(pull: Pull) -> PullResult:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from casmodels.library import viewing
 from casmodels.library.context import Context
 from casmodels.library.leftovers import cleanup
 from casmodels.library.names import existing_name, find
@@ -75,12 +76,14 @@ def repair(context: Context, progress: Progress | None) -> RepairResult:
 
 
 def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcResult:
-    """What `cleanup` does, then drop what no ref needs."""
+    """What `cleanup` does, then drop what no ref needs; with ``views_days`` also views not used for so long."""
     begun = time.monotonic()
     engine = context.existing()
     if engine is None:
         return GcResult(0, 0, 0, 0.0, dry_run)
     reclaimed = cleanup(context, dry_run=dry_run).reclaimed_bytes
+    if views_days is not None:
+        reclaimed += viewing.drop_unused(context, views_days, dry_run=dry_run).reclaimed_bytes
     if dry_run:
         with engine.reading():
             collected = engine_gc.estimate(engine.engine)
