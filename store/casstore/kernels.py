@@ -48,10 +48,12 @@ def split(words: Words, planes: Sequence[Plane]) -> None:
     kernel = _kernel("split", words) if planes else None
     if kernel is None:
         split_numpy(words, planes)
-    else:
-        low_bytes = words.itemsize - len(planes)
-        unwanted = [np.empty(words.size, np.uint8) for _ in range(low_bytes)]
-        kernel(words, 8 * low_bytes, *unwanted, *planes)
+        return
+    if not words.flags.aligned:  # which compiled loops take for granted
+        words = words.copy()
+    low_bytes = words.itemsize - len(planes)
+    unwanted = [np.empty(words.size, np.uint8) for _ in range(low_bytes)]
+    kernel(words, 8 * low_bytes, *unwanted, *planes)
 
 
 def join(planes: Sequence[Plane], words: Words) -> None:
@@ -59,10 +61,13 @@ def join(planes: Sequence[Plane], words: Words) -> None:
     kernel = _kernel("join", words) if planes else None
     if kernel is None:
         join_numpy(planes, words)
-    else:
-        low_bytes = words.itemsize - len(planes)
-        zeros = [np.zeros(words.size, np.uint8)] * low_bytes
-        kernel(*zeros, *planes, 8 * low_bytes, words)
+        return
+    low_bytes = words.itemsize - len(planes)
+    zeros = [np.zeros(words.size, np.uint8)] * low_bytes
+    aligned = words if words.flags.aligned else np.empty(words.size, words.dtype)
+    kernel(*zeros, *planes, 8 * low_bytes, aligned)
+    if aligned is not words:
+        words[:] = aligned
 
 
 def split_numpy(words: Words, planes: Sequence[Plane]) -> None:

@@ -22,8 +22,6 @@ from casstore.kernels import WORD_TYPES, Plane, Words
 _HEADER: Final = struct.Struct("<BBB")
 _ENTRY: Final = struct.Struct("<BBI")
 
-_ALIGNMENT: Final = 8
-
 _SAMPLE_BLOCKS: Final = 4
 _SAMPLE_BLOCK_WORDS: Final = 2048
 
@@ -62,7 +60,7 @@ def encode(raw: Buffer, width: int, lead_bytes: int = 0) -> Buffer | None:
     lead_bytes = min(lead_bytes, len(raw))
     count = (len(raw) - lead_bytes) // width
     stop = lead_bytes + count * width
-    words = _aligned(np.frombuffer(view[lead_bytes:stop], WORD_TYPES[width]))
+    words: Words = np.frombuffer(view[lead_bytes:stop], WORD_TYPES[width])
     low_bytes = _low_zero_bytes(words)
     outlook = _look(words, width - low_bytes)
     if not low_bytes and all(outlook.random):
@@ -104,12 +102,13 @@ def decode(stored: Buffer, raw_length: int) -> Buffer:
     count = max(raw_length - lead_bytes, 0) // width
     stop = lead_bytes + count * width
     planes_at = fronts + raw_length - count * width
-    if lead_bytes >= width or sorted(number for number, _, _ in entries) != list(range(low_bytes, width)):
+    if lead_bytes > min(width - 1, raw_length) or sorted(number for number, _, _ in entries) != list(
+        range(low_bytes, width)
+    ):
         raise _damaged("its header is none")
     if planes_at + sum(length for _, _, length in entries) != len(view):
         raise _damaged("its planes do not add up")
-    # A memory offset that puts the first word, not the first byte, where the kernels want it: aligned.
-    raw = np.empty(raw_length + _ALIGNMENT, np.uint8)[-lead_bytes % _ALIGNMENT :][:raw_length]
+    raw = np.empty(raw_length, np.uint8)
     raw[:lead_bytes] = np.frombuffer(view[fronts : fronts + lead_bytes], np.uint8)
     raw[stop:] = np.frombuffer(view[fronts + lead_bytes : planes_at], np.uint8)
     planes: dict[int, Plane] = {}
@@ -118,10 +117,6 @@ def decode(stored: Buffer, raw_length: int) -> Buffer:
         planes_at += length
     kernels.join([planes[number] for number in sorted(planes)], raw[lead_bytes:stop].view(word_type))
     return raw.data
-
-
-def _aligned(words: Words) -> Words:
-    return words if words.flags.aligned else words.copy()
 
 
 def _low_zero_bytes(words: Words) -> int:
@@ -135,7 +130,7 @@ def _low_zero_bytes(words: Words) -> int:
 
 def _look(words: Words, kept: int) -> _Outlook:
     """What a sample of the ``kept`` highest planes says."""
-    sample = _aligned(spread_blocks(words, _SAMPLE_BLOCKS, _SAMPLE_BLOCK_WORDS))
+    sample = spread_blocks(words, _SAMPLE_BLOCKS, _SAMPLE_BLOCK_WORDS)
     planes = np.empty((kept, sample.size), np.uint8)
     kernels.split(sample, list(planes))
     counts = np.array([np.bincount(plane, minlength=256) for plane in planes]).reshape(-1, 256)

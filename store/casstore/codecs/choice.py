@@ -10,7 +10,7 @@ from casstore.codecs.ids import Codec
 from casstore.errors import DamagedError
 
 _WORD_WIDTHS: Final = {1: 1, 2: 2, 4: 4, 8: 8, 16: 8}  # items of 16 bytes are pairs: complex numbers
-_LONG_ENOUGH_TO_GUESS: Final = 4096
+_LONG_ENOUGH_TO_GUESS: Final = 64 << 10  # shorter ones hold too few bytes to be worth it
 
 _TEXT_PROBE_BYTES: Final = 16 << 10  # matches lie farther apart in text than in numbers
 

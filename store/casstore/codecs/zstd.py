@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from casstore.buffers import Buffer
 from casstore.errors import DamagedError
-
-if TYPE_CHECKING:
-    from zstandard import ZstdCompressor, ZstdDecompressor
 
 LEVEL: Final = 3
 _PROBE_LEVEL: Final = 1
 _PROBE_BLOCKS: Final = 4
 _PROBE_BYTES: Final = 4 << 10
 
-_LOCAL = threading.local()  # zstandard's objects may be used by one thread at a time
+
+class _Tools(threading.local):
+    """One thread's compressors and decompressor: zstandard's objects must not be shared."""
+
+    def __init__(self) -> None:
+        import zstandard
+
+        orderly = zstandard.ZstdCompressionParameters(
+            strategy=zstandard.STRATEGY_FAST, window_log=17, hash_log=6, min_match=7, target_length=0
+        )
+        self.plain = zstandard.ZstdCompressor(level=LEVEL)
+        self.quick = zstandard.ZstdCompressor(level=_PROBE_LEVEL)
+        self.orderly = zstandard.ZstdCompressor(compression_params=orderly)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+@functools.cache
+def _tools() -> _Tools:
+    return _Tools()
 
 
 def encode(raw: Buffer) -> bytes:
     """The frame; it may be longer than ``raw``."""
-    return _compressor(LEVEL).compress(raw)
+    return _tools().plain.compress(raw)
 
 
 def probe(raw: Buffer, block_bytes: int = _PROBE_BYTES) -> float:
@@ -31,7 +47,7 @@ def probe(raw: Buffer, block_bytes: int = _PROBE_BYTES) -> float:
         stride = (len(view) - block_bytes) // _PROBE_BLOCKS
         starts = range(stride // 2, stride * _PROBE_BLOCKS, stride)
         raw = b"".join(view[start : start + block_bytes] for start in starts)
-    return len(_compressor(_PROBE_LEVEL).compress(raw)) / max(len(raw), 1)
+    return len(_tools().quick.compress(raw)) / max(len(raw), 1)
 
 
 def encode_orderly(plane: Buffer) -> bytes:
@@ -39,7 +55,7 @@ def encode_orderly(plane: Buffer) -> bytes:
 
     On exponent bytes these settings give a better ratio than level 3 at five times its speed (ADR 003).
     """
-    return _compressor(None).compress(plane)
+    return _tools().orderly.compress(plane)
 
 
 def decode(stored: Buffer, raw_length: int) -> bytes:
@@ -51,33 +67,9 @@ def decode(stored: Buffer, raw_length: int) -> bytes:
     try:
         if zstandard.get_frame_parameters(stored).content_size != raw_length:
             raise DamagedError("a zstd frame", f"it does not hold the {raw_length} bytes expected")
-        raw = _decompressor().decompress(stored, read_across_frames=False, allow_extra_data=False)
+        raw = _tools().decompressor.decompress(stored, read_across_frames=False, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamagedError("a zstd frame", str(error)) from error
     if len(raw) != raw_length:
         raise DamagedError("a zstd frame", f"it yields {len(raw)} bytes, not {raw_length}")
     return raw
-
-
-def _compressor(level: int | None) -> ZstdCompressor:
-    import zstandard
-
-    held: dict[int | None, ZstdCompressor] = _LOCAL.__dict__.setdefault("compressors", {})
-    if level not in held:
-        if level is None:
-            parameters = zstandard.ZstdCompressionParameters(
-                strategy=zstandard.STRATEGY_FAST, window_log=17, hash_log=6, min_match=7, target_length=0
-            )
-            held[level] = zstandard.ZstdCompressor(compression_params=parameters)
-        else:
-            held[level] = zstandard.ZstdCompressor(level=level)
-    return held[level]
-
-
-def _decompressor() -> ZstdDecompressor:
-    import zstandard
-
-    if "decompressor" not in _LOCAL.__dict__:
-        _LOCAL.decompressor = zstandard.ZstdDecompressor()
-    held: ZstdDecompressor = _LOCAL.decompressor
-    return held

@@ -1,0 +1,211 @@
+"""The loops over words: NumPy's and Numba's against plain Python, and what happens without Numba."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from casstore import kernels
+from casstore.kernels import WORD_TYPES, Plane, Words
+
+WIDTHS = sorted(WORD_TYPES)
+CASES = [(width, low_bytes) for width in WIDTHS for low_bytes in range(width + 1)]
+
+
+def plain_split(words: Sequence[int], width: int, low_bytes: int) -> list[bytes]:
+    """The definition in FORMAT.md, one word and one bit at a time."""
+    kept = width - low_bytes
+    planes = [bytearray() for _ in range(kept)]
+    for word in words:
+        value = word >> 8 * low_bytes
+        if width > 1:
+            value = value << 1 & (1 << 8 * kept) - 1 | word >> 8 * width - 1
+        for number, plane in enumerate(planes):
+            plane.append(value >> 8 * number & 0xFF)
+    return [bytes(plane) for plane in planes]
+
+
+def sample_words(width: int, low_bytes: int, count: int = 300_000) -> Words:
+    """Random words and the odd ones: signed zero, infinity, NaN, subnormals; the low bytes zero."""
+    odd = [0, 1, 1 << 8 * width - 1, (1 << 8 * width) - 1, 0x7F << 8 * width - 8, 0x80 << 8 * (width - 1) | 1]
+    dtype = WORD_TYPES[width]
+    words = np.frombuffer(np.random.default_rng(width).bytes(count * width), dtype).copy()
+    words[: len(odd)] = np.array(odd, dtype)
+    if low_bytes == width:
+        words[:] = 0
+    else:
+        words >>= dtype.type(8 * low_bytes)
+        words <<= dtype.type(8 * low_bytes)
+    return words
+
+
+def split(words: Words, low_bytes: int) -> list[Plane]:
+    planes = [np.full(words.size, 0xAA, np.uint8) for _ in range(words.itemsize - low_bytes)]
+    kernels.split(words, planes)
+    return planes
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes `kernels` work with one engine only."""
+    name = str(request.param)
+    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0 if name == "numba" else 1 << 62)
+    return name
+
+
+@pytest.mark.parametrize(("width", "low_bytes"), CASES)
+def test_both_engines_split_as_plain_python_does(engine: str, width: int, low_bytes: int) -> None:
+    words = sample_words(width, low_bytes, count=700)
+    assert [plane.tobytes() for plane in split(words, low_bytes)] == plain_split(words.tolist(), width, low_bytes)
+
+
+@pytest.mark.parametrize(("width", "low_bytes"), CASES)
+def test_both_engines_join_what_was_split(engine: str, width: int, low_bytes: int) -> None:
+    words = sample_words(width, low_bytes)  # more than one block
+    joined = np.full_like(words, 0x55)
+    kernels.join(split(words, low_bytes), joined)
+    assert (joined == words).all()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_words_give_empty_planes(engine: str, width: int) -> None:
+    words = np.empty(0, WORD_TYPES[width])
+    assert [plane.size for plane in split(words, 0)] == [0] * width
+    kernels.join(split(words, 0), words)
+
+
+def test_words_at_odd_addresses(engine: str) -> None:
+    words = sample_words(4, 0, count=5000)
+    shifted = np.frombuffer(b"?" + words.tobytes(), np.uint8)[1:].view("<u4")
+    planes = split(shifted, 0)
+    assert [plane.tobytes() for plane in planes] == [plane.tobytes() for plane in split(words, 0)]
+    joined = np.zeros(words.nbytes + 1, np.uint8)[1:].view("<u4")
+    assert not joined.flags.aligned
+    kernels.join(planes, joined)
+    assert (joined == words).all()
+
+
+def test_compiled_loops_see_only_aligned_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def kernel(*arguments: object) -> None:
+        seen.extend(argument.flags.aligned for argument in arguments if isinstance(argument, np.ndarray))
+
+    monkeypatch.setattr(kernels, "_kernels", {"split4": kernel, "join4": kernel})
+    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0)
+    odd = np.zeros(401, np.uint8)[1:].view("<u4")
+    planes = split(odd, 0)
+    kernels.join(planes, odd)
+    assert seen == [True] * 10
+
+
+@pytest.mark.parametrize("name", [f"{action}{width}" for action in ("split", "join") for width in (2, 4, 8)])
+def test_every_kernel_compiles(name: str) -> None:
+    assert kernels.compile_kernel(name) is not None
+
+
+def test_numba_is_asked_only_after_enough_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(kernels, "_kernels", {})
+    monkeypatch.setattr(kernels, "_worked_bytes", 0)
+    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 10_000)
+    monkeypatch.setattr(kernels, "compile_kernel", asked.append)
+    words = np.arange(1000, dtype=np.uint32)
+    split(words, 0)
+    split(words, 0)
+    assert asked == []
+    split(words, 0)
+    split(words, 0)
+    assert asked == ["split4"]  # and an answer of "none" is remembered
+
+
+def test_numpy_serves_while_another_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(name: str) -> None:
+        pytest.fail(f"{name} compiled twice at once")
+
+    monkeypatch.setattr(kernels, "_kernels", {})
+    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0)
+    monkeypatch.setattr(kernels, "compile_kernel", unwanted)
+    words = sample_words(4, 0, count=100)
+    with kernels._lock:
+        planes = split(words, 0)
+    assert [plane.tobytes() for plane in planes] == plain_split(words.tolist(), 4, 0)
+
+
+def python(code: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, env={**os.environ, **environment}
+    )
+
+
+def test_small_work_never_imports_numba() -> None:
+    code = (
+        "import sys, numpy; from casstore import codecs\n"
+        "raw = numpy.linspace(0, 1, 1 << 18, dtype='f4').tobytes()\n"
+        "codec, stored = codecs.encode(raw, 4)\n"
+        "assert bytes(codecs.decode(codec, stored, len(raw))) == raw\n"
+        "print(int(codec), 'numba' in sys.modules)"
+    )
+    assert python(code).communicate()[0].split() == ["2", "False"]
+
+
+ROUND_TRIP = """
+import numpy
+from casstore import kernels
+kernels.NUMBA_PAYS_AFTER_BYTES = 0
+words = numpy.arange(100000, dtype=numpy.uint32) * numpy.uint32(2654435761)
+planes = list(numpy.empty((4, words.size), numpy.uint8))
+kernels.split(words, planes)
+joined = numpy.zeros_like(words)
+kernels.join(planes, joined)
+assert (joined == words).all()
+print([kernels._kernels[name] is not None for name in ("split4", "join4")])
+"""
+
+
+def test_two_processes_may_compile_at_once(tmp_path: Path) -> None:
+    both = [python(ROUND_TRIP, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    assert [process.communicate()[0].strip() for process in both] == ["[True, True]"] * 2
+    assert list(tmp_path.rglob("*.nbc")), "nothing was cached, so this proved nothing"
+
+
+def test_no_place_for_the_cache_means_numpy(tmp_path: Path) -> None:
+    package = Path(kernels.__file__).parent
+    archive = tmp_path / "package.zip"  # nothing can be written beside a module in an archive
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name in ("__init__.py", "kernels.py"):
+            zipped.write(package / name, f"casstore/{name}")
+    nowhere = str(archive / "x")
+    code = ROUND_TRIP + "print(kernels.__file__)"
+    process = python(code, PYTHONPATH=str(archive), HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR="")
+    assert process.communicate()[0].split("\n")[:2] == ["[False, False]", str(archive / "casstore" / "kernels.py")]
+
+
+def test_a_damaged_cache_means_numpy(tmp_path: Path) -> None:
+    assert python(ROUND_TRIP, NUMBA_CACHE_DIR=str(tmp_path)).communicate()[0].strip() == "[True, True]"
+    for cached in tmp_path.rglob("*.nb?"):
+        cached.write_bytes(cached.read_bytes()[:100])
+    # Whether numba mends its cache or gives up is its own affair; the work is done either way.
+    process = python(ROUND_TRIP, NUMBA_CACHE_DIR=str(tmp_path))
+    assert process.communicate()[0].startswith("[")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "failure", [ImportError("no numba"), RuntimeError("no locator available"), OSError(28, "full")]
+)
+def test_whatever_numba_raises_is_no_error(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    import numba
+
+    def fail(*_: object, **__: object) -> Callable[..., None]:
+        raise failure
+
+    monkeypatch.setattr(numba, "njit", fail)
+    assert kernels.compile_kernel("split4") is None
