@@ -13,7 +13,7 @@ from casstore.errors import DamagedError
 
 RANDOM = np.random.default_rng(3)
 NOISE = RANDOM.bytes(1 << 20)
-SPARSE = b"".join(NOISE[start : start + 2000] + b"the same twenty byte" for start in range(0, 1_000_000, 2000))
+SPARSE = b"".join(NOISE[start : start + 2000] + bytes(22) for start in range(0, 1_000_000, 2000))
 WEIGHTS = RANDOM.normal(0, 0.02, 1 << 18).astype("<f4").tobytes()
 INDICES = np.repeat(np.arange(1 << 15, dtype="<i8"), 4).tobytes()
 ROW = RANDOM.bytes(1000)
@@ -25,7 +25,7 @@ CHOICES = {
     "one byte": (b"x", 0, Codec.RAW, 1.0),
     "noise": (NOISE, 0, Codec.RAW, 1.0),
     "noise, of a width": (NOISE, 2, Codec.RAW, 1.0),
-    "noise with a word here and there": (SPARSE, 0, Codec.RAW, 1.0),
+    "noise with a gap here and there": (SPARSE, 0, Codec.RAW, 1.0),
     "short noise": (NOISE[:1000], 0, Codec.RAW, 1.0),
     "short text": (JSON[:3000], 0, Codec.ZSTD, 0.5),
     "text": (JSON, 0, Codec.ZSTD, 0.1),
