@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from casmodels.cli.output import shown
+from casmodels.cli.output import shown, size
 from casmodels.library.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -24,14 +24,21 @@ def drawn_progress(*, bars: bool, logs: bool) -> Iterator[Progress]:
         yield Logged() if logs else SilentProgress()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Drawing
+    from rich.text import Text
+
+    class SpeedColumn(ProgressColumn):
+        # In the units of everything else here; rich counts speeds in powers of ten.
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{size(int(speed))}/s" if speed else "", style="progress.data.speed")
 
     with Drawing(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        SpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -14,7 +14,6 @@ from casmodels.cli.exits import Exit, exit_of_all
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, count, duration, size, some
 from casmodels.cli.session import Session, UsageError
-from casmodels.library.options import PullOptions
 from casmodels.results import PullResult, PullStatus
 
 app = typer.Typer(rich_markup_mode=None)
@@ -66,6 +65,8 @@ def pull(
     Takes one weight format (safetensors, else torch's) and all small files. What the store has is not fetched
     again, and every file is checked against its digest before it counts.
     """
+    from casmodels.library.options import PullOptions
+
     wanted = list(models or ())
     _check(wanted, all_models=all_models, name=name, checksum=checksum)
     options = PullOptions(
@@ -96,6 +97,8 @@ def redownload(
 
     What differs or is damaged is replaced.
     """
+    from casmodels.library.options import PullOptions
+
     session = Session.of(context)
     options = PullOptions(force=True, workers=workers, low_priority=low_priority)
     with session.store() as store, session.progress() as progress:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casmodels.cli.bars import drawn_progress
 from casmodels.cli.output import Output
 from casstore.errors import InvalidInputError
 
@@ -73,5 +72,7 @@ class Session:
 
     def progress(self) -> AbstractContextManager[Progress]:
         """Who is told how long work goes on."""
+        from casmodels.cli.bars import drawn_progress
+
         bars = not self.quiet and not self.log_json and sys.stderr.isatty()
         return drawn_progress(bars=bars, logs=bool(self.verbosity or self.log_json))
