@@ -96,6 +96,7 @@ def _entry(dtype: object = "F32", shape: object = (2,), data_offsets: object = (
 
 
 _SOUND = b'{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+_SECOND = b'{"t":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}'
 _LIES: dict[str, bytes] = {
     "past the end": json.dumps({"t": _entry(shape=[3], data_offsets=[0, 12])}).encode(),
     "overlap": json.dumps({"t": _entry(), "u": _entry(shape=[1], data_offsets=[4, 8])}).encode(),
@@ -117,8 +118,8 @@ _LIES: dict[str, bytes] = {
     "another field": json.dumps({"t": _entry(zip=1)}).encode(),
     "a field missing": b'{"t":{"dtype":"F32","shape":[2]}}',
     "a field twice": _SOUND.replace(b'"shape":[2]', b'"shape":[2],"shape":[2]'),
-    "a tensor twice": _SOUND[:-1] + b"," + _SOUND[1:],
-    "a tensor twice, once escaped": _SOUND[:-1] + b"," + _SOUND[1:].replace(b'"t"', b'"\\u0074"'),
+    "a tensor twice": _SOUND[:-1] + b"," + _SECOND[1:],
+    "a tensor twice, once escaped": _SOUND[:-1] + b"," + _SECOND[1:].replace(b'"t"', b'"\\u0074"'),
     "metadata twice": b'{"__metadata__":{},"__metadata__":{},' + _SOUND[1:],
     "nesting": b'{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":{}}}',
     "deep nesting": b'{"t":' + b"[" * 100_000 + b"]" * 100_000 + b"}",

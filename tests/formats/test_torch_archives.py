@@ -286,11 +286,19 @@ def test_a_member_that_begins_elsewhere_makes_the_file_opaque() -> None:
         assert spans_of(bytes(data)) == []
 
 
-def test_a_member_that_runs_into_the_directory_makes_the_file_opaque() -> None:
+@pytest.mark.parametrize(("stored_bytes", "length"), [(200, 200), (48, 40), (40, 48)])
+def test_a_member_of_another_length_than_its_bytes_makes_the_file_opaque(stored_bytes: int, length: int) -> None:
     data = bytearray(state_dict(w=(3, 4)).build())
     entry = data.rindex(b"archive/data/0") - 46
-    struct.pack_into("<2I", data, entry + 20, 4800, 4800)
+    assert struct.unpack_from("<2I", data, entry + 20) == (48, 48)
+    struct.pack_into("<2I", data, entry + 20, stored_bytes, length)
     assert spans_of(bytes(data)) == []
+
+
+def test_two_members_of_one_name_make_the_file_opaque() -> None:
+    data = state_dict(v=(3, 4), w=(3, 4)).build()
+    assert len(spans_of(data)) == 2
+    assert spans_of(data.replace(b"archive/data/1", b"archive/data/0")) == []
 
 
 def test_two_members_on_the_same_bytes_make_the_file_opaque() -> None:
