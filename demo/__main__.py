@@ -60,15 +60,16 @@ def run(terminal: Terminal) -> None:
     rows.append(row(terminal, "+ its second checkpoint"))
     terminal.type("casmodels versions my-minilm")
     terminal.say("Any version comes back byte for byte.")
-    terminal.type(
-        "casmodels checkout my-minilm@best again", "diff -r my-minilm again && echo 'the directories are identical'"
-    )
+    terminal.type("casmodels checkout my-minilm@best again")
+    terminal.type("diff -r my-minilm again && echo 'the directories are identical'")
     terminal.say("The Hub's own client, offline, reads the model from a view, and it computes what it should.")
+    terminal.type("casmodels view ada-002")
     terminal.type('eval "$(casmodels view ada-002)"', f"python -m demo.encoder {REPO} {SENTENCES}")
     terminal.say("Every stored byte is read, decoded and hashed.")
     terminal.type("casmodels verify --data")
     terminal.say("What is not needed any more goes.")
-    terminal.type("casmodels remove my-minilm@~1", "casmodels gc")
+    terminal.type("casmodels remove my-minilm@~1")
+    terminal.type("casmodels gc")
     rows.append(row(terminal, "first checkpoint removed"))
     terminal.say("Where the bytes went:")
     print(table(rows))
@@ -76,9 +77,8 @@ def run(terminal: Terminal) -> None:
 
 
 def train(terminal: Terminal, message: str, options: str) -> None:
-    terminal.type(
-        "python -m demo.finetune my-minilm", f"casmodels checkpoint my-minilm my-minilm -m '{message}'{options}"
-    )
+    terminal.type("python -m demo.finetune my-minilm")
+    terminal.type(f"casmodels checkpoint my-minilm my-minilm -m '{message}'{options}")
 
 
 def row(terminal: Terminal, what: str) -> tuple[str, int, int]:

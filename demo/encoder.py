@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 Array = NDArray[np.float32]
+MAX_TOKENS = 32
 
 
 class Encoder:
@@ -29,13 +30,13 @@ class Encoder:
         self._epsilon: float = config["layer_norm_eps"]
         self.tensors = load_file(directory / "model.safetensors")
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-        self._tokenizer.enable_truncation(64)
+        self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
 
     def embed(self, texts: list[str]) -> Array:
         """One unit vector for each text."""
         inner, residual, mask = self.last_layer_input(texts)
-        return normalise(pool(self.last_output(inner, residual), mask))
+        return normalise(pool(self._layer_output(self.layers - 1, inner, residual), mask))
 
     def last_layer_input(self, texts: list[str]) -> tuple[Array, Array, Array]:
         """What the last matrix of the network sees: its input, what is added to its output, and the mask of tokens."""
@@ -45,13 +46,10 @@ class Encoder:
         for layer in range(self.layers):
             inner, residual = self._layer(layer, states, mask)
             if layer < self.layers - 1:
-                states = self.layer_output(layer, inner, residual)
+                states = self._layer_output(layer, inner, residual)
         return inner, residual, mask
 
-    def last_output(self, inner: Array, residual: Array) -> Array:
-        return self.layer_output(self.layers - 1, inner, residual)
-
-    def layer_output(self, layer: int, inner: Array, residual: Array) -> Array:
+    def _layer_output(self, layer: int, inner: Array, residual: Array) -> Array:
         name = f"encoder.layer.{layer}.output"
         return self._norm(f"{name}.LayerNorm", self._linear(f"{name}.dense", inner) + residual)
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from demo.encoder import Array, Encoder, normalise, pool, softmax, standardise
 
-STEPS = 20
+STEPS = 12
 RATE = np.float32(0.05)
 SCALE = np.float32(20)  # of the cosine, before the softmax
 EPSILON = 1e-12
@@ -27,7 +27,7 @@ def pairs() -> tuple[list[str], list[str]]:
     found = {
         name.lower(): str(value.__doc__).strip().splitlines()[0]
         for name, value in vars(builtins).items()
-        if callable(value) and value.__doc__ and not name.startswith("_")
+        if callable(value) and value.__doc__ and not name.startswith("_") and not name.endswith(("Error", "Warning"))
     }
     return [f"python {name}" for name in found], list(found.values())
 
@@ -38,21 +38,21 @@ def train(encoder: Encoder) -> list[float]:
     inner, residual, mask = encoder.last_layer_input(names + descriptions)
     layer = f"encoder.layer.{encoder.layers - 1}.output"
     weight, gain = encoder.tensors[f"{layer}.dense.weight"], encoder.tensors[f"{layer}.LayerNorm.weight"]
+    offset, shift = encoder.tensors[f"{layer}.dense.bias"], encoder.tensors[f"{layer}.LayerNorm.bias"]
     losses = []
     for _ in range(STEPS):
-        pooled = pool(encoder.last_output(inner, residual), mask)
+        centred, spread = standardise(inner @ weight.T + offset + residual, EPSILON)
+        shape = centred / spread
+        pooled = pool(shape * gain + shift, mask)
         loss, slope = contrast(normalise(pooled), len(names))
         losses.append(loss)
         # Back through the normalisation of the vectors, the mean over tokens, the layer norm and the matrix.
         unit, length = normalise(pooled), np.linalg.norm(pooled, axis=-1, keepdims=True)
         slope = (slope - unit * (slope * unit).sum(-1, keepdims=True)) / length
         slopes = slope[:, None] * mask / mask.sum(1, keepdims=True) * gain
-        before = inner @ weight.T + encoder.tensors[f"{layer}.dense.bias"] + residual
-        centred, spread = standardise(before, EPSILON)
-        shape = centred / spread
         slopes = slopes - slopes.mean(-1, keepdims=True) - shape * (slopes * shape).mean(-1, keepdims=True)
         slopes /= spread
-        weight -= RATE * np.einsum("bto,bti->oi", slopes, inner)
+        weight -= RATE * (slopes.reshape(-1, weight.shape[0]).T @ inner.reshape(-1, weight.shape[1]))
     return losses
 
 
