@@ -42,7 +42,7 @@ class BlobReader:
         return self._recipe.git
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Bytes ``offset`` to ``offset + length``; fewer only at the blob's end. Raises DamagedError."""
+        """Bytes ``offset`` (not negative) to ``offset + length``; fewer only at the blob's end. Raises DamagedError."""
         stop = min(offset + length, self.size_bytes)
         return b"".join(
             _cut(self._chunk(part, keep=True), part, start, offset, stop)

@@ -56,6 +56,8 @@ class Recipe:
 
     def parts_between(self, start: int, stop: int) -> list[tuple[int, Part]]:
         """The parts that touch bytes ``start`` to ``stop`` of the blob, each with where it begins."""
+        if start < 0:
+            raise ValueError("a blob has no bytes before its start")
         if start >= stop:
             return []
         found = []

@@ -21,8 +21,12 @@ _MAGIC = b"CTRE"
 _VERSION = 1
 _NO_DIGEST = bytes(32)
 _MODE_MASK = 0o777
-_MAX_STEPS = 1000
-"""Steps after which following a link is taken to be going round in a loop."""
+_MAX_LINKS = 64
+"""Links after which a path is taken to go round in a loop; every kernel gives up before (Linux after 40)."""
+_MAX_STEPS = 4096
+"""Steps after which a path is refused: honest ones take a few."""
+_MAX_TARGET_BYTES = 4095
+"""No system holds a longer link."""
 
 
 class EntryKind(IntEnum):
@@ -72,12 +76,14 @@ class Tree:
         """Sort and check.
 
         Raises InvalidInputError for a path that is absolute, empty, has a ``.`` or ``..`` part, is there twice, or lies
-        under another entry that is not a directory; and for a link that leaves the tree.
+        under another entry; for a link that leaves the tree; and for an entry that no kind of path can have.
         """
+        entries = tuple(entries)
+        for entry in entries:
+            _check_entry(entry)
         ordered = tuple(sorted(entries, key=lambda entry: path_bytes(entry.path)))
         seen: set[str] = set()
         for entry in ordered:
-            check_path(entry.path)
             if entry.path in seen:
                 raise InvalidInputError(f"the path {entry.path!r} is there twice")
             seen.add(entry.path)
@@ -113,21 +119,15 @@ class Tree:
 
     def follow(self, path: str) -> Entry | None:
         """The entry that a path leads to, through links in any of its parts; None when it leads nowhere."""
-        here: list[str] = []
-        ahead = path.split("/")[::-1]
-        for _ in range(_MAX_STEPS):
-            if not ahead:
-                break
-            part = ahead.pop()
-            if part == "..":
-                here = here[:-1]
-            elif part not in ("", "."):
-                here.append(part)
-                entry = self.by_path.get("/".join(here))
-                if entry is not None and entry.kind is EntryKind.LINK:
-                    here.pop()
-                    ahead.extend(entry.target.split("/")[::-1])
-        return None if ahead else self.by_path.get("/".join(here))
+        try:
+            end = _follow(path, self._links)
+        except _LeavesError:
+            return None
+        return self.by_path.get(end) if end is not None else None
+
+    @cached_property
+    def _links(self) -> dict[str, str]:
+        return {entry.path: entry.target for entry in self.entries if entry.kind is EntryKind.LINK}
 
     @cached_property
     def encoded(self) -> bytes:
@@ -165,16 +165,20 @@ class Tree:
                 position += target_length
                 digest_of_blob = Digest(SHA256, blob) if kind == EntryKind.FILE else None
                 entries.append(Entry(path, EntryKind(kind), digest_of_blob, size_bytes, mode, target))
-            if position != len(data):
-                raise DamagedError(what, "it has bytes past its end")
-            return cls.of(entries)
+            tree = cls.of(entries)
+            if tree.encoded != data:
+                raise DamagedError(what, "it is not encoded as it should be")
+            return tree
         except (struct.error, ValueError, InvalidInputError) as error:
             raise DamagedError(what, "it is not a tree") from error
 
 
 def path_bytes(path: str) -> bytes:
-    """A path as the bytes that a POSIX system keeps."""
-    return path.encode("utf-8", "surrogateescape")
+    """A path as the bytes that a POSIX system keeps. Raises InvalidInputError for text that stands for no bytes."""
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{path!r} cannot be a path: it has half of a surrogate pair") from error
 
 
 def path_text(raw: bytes) -> str:
@@ -184,6 +188,7 @@ def path_text(raw: bytes) -> str:
 
 def check_path(path: str) -> None:
     """Raise InvalidInputError unless the path is relative and stays inside its directory."""
+    path_bytes(path)
     parts = path.split("/")
     if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise InvalidInputError(f"the path {path!r} is not a plain relative path")
@@ -192,30 +197,49 @@ def check_path(path: str) -> None:
 def check_links(links: Mapping[str, str]) -> None:
     """Raise InvalidInputError when a link (path to target), followed through the others, leaves the tree."""
     for path, target in links.items():
-        if not target or "\0" in target or not _stays_inside(path, links):
-            raise InvalidInputError(f"the link {path!r} to {target!r} leaves the directory")
+        if not target or "\0" in target or len(path_bytes(target)) > _MAX_TARGET_BYTES:
+            raise InvalidInputError(f"the link {path!r} has a target that no link can have")
+        try:
+            _follow(path, links)
+        except _LeavesError as error:
+            raise InvalidInputError(f"the link {path!r} to {target!r} leaves the directory") from error
 
 
-def _stays_inside(path: str, links: Mapping[str, str]) -> bool:
-    """Resolve a link part by part, as a kernel would; a loop of links stays inside."""
-    here = path.split("/")[:-1]
-    if links[path].startswith("/"):
-        return False
-    ahead = links[path].split("/")[::-1]
+def _check_entry(entry: Entry) -> None:
+    check_path(entry.path)
+    is_file, is_link = entry.kind is EntryKind.FILE, entry.kind is EntryKind.LINK
+    fits = (entry.blob is not None) == is_file and bool(entry.target) == is_link and (is_file or not entry.size_bytes)
+    if not fits or entry.mode & ~_MODE_MASK or entry.size_bytes < 0:
+        raise InvalidInputError(f"{entry.path!r} is an entry that no {entry.kind.name.lower()} can have")
+
+
+class _LeavesError(Exception):
+    """A path leaves the tree, or winds so long that nobody can tell."""
+
+
+def _follow(path: str, links: Mapping[str, str]) -> str | None:
+    """Where a path ends, resolved part by part as a kernel would; None when it goes round in a loop, which leads
+    nowhere. Raises _LeavesError."""
+    here: list[str] = []
+    ahead = path.split("/")[::-1]
+    followed = 0
     for _ in range(_MAX_STEPS):
         if not ahead:
-            return True
+            return "/".join(here)
         part = ahead.pop()
         if part == "..":
             if not here:
-                return False
+                raise _LeavesError
             here.pop()
         elif part not in ("", "."):
             here.append(part)
             target = links.get("/".join(here))
             if target is not None:
+                followed += 1
+                if followed > _MAX_LINKS:
+                    return None
                 if target.startswith("/"):
-                    return False
+                    raise _LeavesError
                 here.pop()
                 ahead.extend(target.split("/")[::-1])
-    return True
+    raise _LeavesError

@@ -31,8 +31,9 @@ class Version:
 
     @cached_property
     def encoded(self) -> bytes:
-        """The canonical bytes: JSON in ASCII, keys sorted, no spaces. Raises InvalidInputError for a float."""
-        _refuse_floats(self.metadata)
+        """The canonical bytes: JSON in ASCII, keys sorted, no spaces. Raises InvalidInputError for what JSON has no
+        single form of, such as a float."""
+        _check_canonical(self.metadata)
         record = {
             "created_ns": self.created_ns,
             "format": _FORMAT,
@@ -66,7 +67,7 @@ class Version:
             if record["format"] != _FORMAT:
                 raise DamagedError(what, f"its format is {record['format']}, not {_FORMAT}")
             parent = Digest.parse(record["parent"]) if record["parent"] is not None else None
-            return cls(
+            version = cls(
                 tree=Digest.parse(record["tree"]),
                 parent=parent,
                 source=record["source"],
@@ -74,16 +75,25 @@ class Version:
                 message=record["message"],
                 metadata=record["metadata"],
             )
-        except (ValueError, KeyError, TypeError, InvalidInputError) as error:
+            if not isinstance(version.metadata, dict) or version.encoded != data:
+                raise DamagedError(what, "it is not encoded as it should be")
+            return version
+        except (ValueError, KeyError, TypeError, RecursionError, InvalidInputError) as error:
             raise DamagedError(what, "it is not a version record") from error
 
 
-def _refuse_floats(value: object) -> None:
-    if isinstance(value, float):
-        raise InvalidInputError(f"a version's metadata may not hold the float {value!r}: floats have no canonical form")
+def _check_canonical(value: object) -> None:
+    """Raise InvalidInputError unless JSON gives the value back as it is, and always in the same bytes."""
     if isinstance(value, dict):
-        for item in value.values():
-            _refuse_floats(item)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInputError(f"a version's metadata may not have the key {key!r}: keys are text")
+            _check_canonical(item)
     elif isinstance(value, list):
         for item in value:
-            _refuse_floats(item)
+            _check_canonical(item)
+    elif not isinstance(value, str | int | None):
+        raise InvalidInputError(
+            f"a version's metadata may not hold {value!r}: only text, whole numbers, true, false, null, lists and "
+            "objects have one canonical form"
+        )
