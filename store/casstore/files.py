@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -33,7 +34,8 @@ def set_hook(hook: Hook | None) -> Hook | None:
     return before
 
 
-def _before(operation: str, path: str | Path) -> None:
+def announce(operation: str, path: str | Path) -> None:
+    """Say that the disk is about to change; for changes that do not go through this module, such as SQLite's."""
     if _hook is not None:
         _hook(operation, str(path))
 
@@ -62,14 +64,20 @@ def translated(path: str | Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and its parents, each made durable in its parent; one that exists is left alone."""
+    """Create a directory and its parents, each made durable in its parent; one that exists is left alone.
+
+    Raises NotWritableError where something else lies in its place.
+    """
     if path.is_dir():
         return
     make_directory(path.parent)
     with translated(path):
-        _before("mkdir", path)
-        with contextlib.suppress(FileExistsError):
+        announce("mkdir", path)
+        try:
             path.mkdir(mode=0o777)
+        except FileExistsError as error:
+            if not path.is_dir():
+                raise NotWritableError(f"{path} is in the way: it is not a directory") from error
     sync_directory(path.parent)
 
 
@@ -78,14 +86,14 @@ def write_all(descriptor: int, data: Buffer, path: str | Path) -> None:
     view = memoryview(data).cast("B")
     with translated(path):
         while view:
-            _before("write", path)
+            announce("write", path)
             view = view[os.write(descriptor, view) :]
 
 
 def sync_file(descriptor: int, path: str | Path) -> None:
     """Bring a file's data to the platter (fdatasync; F_FULLFSYNC on macOS)."""
     with translated(path):
-        _before("fsync", path)
+        announce("fsync", path)
         if sys.platform == "darwin":
             import fcntl
 
@@ -101,7 +109,7 @@ def sync_directory(path: Path) -> None:
     if sys.platform == "win32":
         return
     with translated(path):
-        _before("fsync", path)
+        announce("fsync", path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -112,31 +120,38 @@ def sync_directory(path: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Replace ``target`` by ``source`` in one step; durable only after `sync_directory`."""
     with translated(target):
-        _before("rename", target)
+        announce("rename", target)
         source.replace(target)
+
+
+def make_link(path: Path, target: str) -> None:
+    """Make a symbolic link; durable only after `sync_directory`."""
+    with translated(path):
+        announce("symlink", path)
+        path.symlink_to(target)
 
 
 def unlink(path: Path, *, missing_ok: bool = True) -> None:
     """Remove a file."""
     with translated(path):
-        _before("unlink", path)
+        announce("unlink", path)
         path.unlink(missing_ok=missing_ok)
 
 
 def truncate(descriptor: int, size_bytes: int, path: str | Path) -> None:
     """Cut an open file to a size."""
     with translated(path):
-        _before("truncate", path)
+        announce("truncate", path)
         os.ftruncate(descriptor, size_bytes)
 
 
 def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666) -> None:
     """Give ``path`` these bytes in one durable step: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with translated(path):
-            _before("create", temporary)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+            announce("create", temporary)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             write_all(descriptor, data, temporary)
             sync_file(descriptor, temporary)
@@ -148,3 +163,13 @@ def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666) -> None:
             temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that the path names."""
+    mine = os.fstat(descriptor)
+    try:
+        theirs = path.stat()
+    except FileNotFoundError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino)

@@ -15,7 +15,7 @@ from casstore.recipes import Recipe
 
 _FIELDS = struct.Struct("<4sBBBBIIHH32s32s")
 CHECKSUM_BYTES = 8
-_MAGIC = b"CFRM"
+FRAME_MAGIC = b"CFRM"
 _NO_BASE = bytes(32)
 _CHUNK_HINT = struct.Struct("<B8s")
 _RECIPE_HINT = struct.Struct("<32sQB20s")
@@ -59,7 +59,7 @@ class FrameHeader:
     def fields(self) -> bytes:
         """The fixed fields and the hint, as they stand in the frame and in the pack's trailer."""
         fixed = _FIELDS.pack(
-            _MAGIC,
+            FRAME_MAGIC,
             self.kind,
             self.codec,
             self.cast,
@@ -88,7 +88,7 @@ def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> Frame
     none."""
     try:
         magic, kind, codec, cast, _, raw, stored, hint_length, _, digest, base = _FIELDS.unpack_from(data, offset)
-        if magic != _MAGIC:
+        if magic != FRAME_MAGIC:
             raise DamagedError("a frame header", "it does not begin with the frame's magic")
         kind = FrameKind(kind)
     except (struct.error, ValueError) as error:

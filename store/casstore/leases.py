@@ -41,11 +41,12 @@ class Lease:
         """Make a lease. Raises NotWritableError or UnfitFileSystemError where that cannot be."""
         while True:
             path = directory / uuid.uuid4().hex
+            files.announce("lease", path)
             with files.translated(directory):
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             _flock(descriptor, fcntl.LOCK_EX, path)
             # A listing may have found the file before it was locked, taken it for a dead one's, and unlinked it.
-            if _is_still(path, descriptor):
+            if files.is_still(path, descriptor):
                 return cls(path, descriptor)
             os.close(descriptor)
 
@@ -61,8 +62,8 @@ def open_leases(directory: Path) -> list[str]:
     """The names of the leases that are held now; files of dead processes are unlinked on the way."""
     held = []
     for path in sorted(directory.iterdir()):
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        with contextlib.suppress(FileNotFoundError), files.translated(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink(missing_ok=True)
@@ -89,6 +90,7 @@ def wait_for_leases(directory: Path, names: Iterable[str], wait_seconds: float) 
 @contextlib.contextmanager
 def exclusive(path: Path, wait_seconds: float, *, busy: str) -> Iterator[None]:
     """Hold the lock of a file; BusyError with the sentence ``busy`` when it cannot be had in time."""
+    process = os.getpid()
     with files.translated(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -105,6 +107,11 @@ def exclusive(path: Path, wait_seconds: float, *, busy: str) -> Iterator[None]:
             pause = min(2 * pause, _LONGEST_WAIT_SECONDS)
         yield
     finally:
+        # A child forked meanwhile has the descriptor too: closing ours would leave the lock with it. And a child that
+        # comes by here must not unlock what its parent holds.
+        if os.getpid() == process:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
@@ -119,19 +126,9 @@ def _flock(descriptor: int, operation: int, path: Path) -> None:
         raise
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one that the path names."""
-    mine = os.fstat(descriptor)
-    try:
-        theirs = path.stat()
-    except FileNotFoundError:
-        return False
-    return (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino)
-
-
 def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

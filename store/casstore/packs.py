@@ -16,13 +16,22 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from blake3 import blake3
 
 from casstore import files
 from casstore.buffers import Buffer
 from casstore.errors import DamagedError
-from casstore.frames import CHECKSUM_BYTES, HEADER_BYTES, FrameHeader, encode_frame, parse_fields, parse_frame
+from casstore.frames import (
+    CHECKSUM_BYTES,
+    FRAME_MAGIC,
+    HEADER_BYTES,
+    FrameHeader,
+    encode_frame,
+    parse_fields,
+    parse_frame,
+)
 
 _HEADER = struct.Struct("<8sHHI16sQ")
 _HEADER_CHECKSUM_BYTES = 8
@@ -36,6 +45,7 @@ _SUFFIX = ".pack"
 _TEMPORARY_SUFFIX = ".pack.tmp"
 _OPEN_FILES = 64
 _MAX_HINT_BYTES = 0xFFFF
+_SEARCH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +84,11 @@ class PackWriter:
     """Appends frames to a new pack. Holds an flock on its temporary file, so that a dead writer's can be told."""
 
     def __init__(self, directory: Path, journal_sequence: int) -> None:
-        self.id = uuid.uuid4().bytes
-        self._final = pack_path(directory, self.id)
-        self._path = directory / f"{self.id.hex()}{_TEMPORARY_SUFFIX}"
-        header = _HEADER.pack(_MAGIC, _VERSION, 0, 0, self.id, journal_sequence)
-        with files.translated(self._path):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self.size_bytes = 0
         self._frames: list[Placed] = []
+        self._begin(directory)
+        header = _HEADER.pack(_MAGIC, _VERSION, 0, 0, self.id, journal_sequence)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             self._write(header + blake3(header).digest(length=_HEADER_CHECKSUM_BYTES))
         except BaseException:
             self.abandon()
@@ -116,6 +121,20 @@ class PackWriter:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _begin(self, directory: Path) -> None:
+        """Make the file and lock it."""
+        while True:
+            self.id = uuid.uuid4().bytes
+            self._final = pack_path(directory, self.id)
+            self._path = directory / f"{self.id.hex()}{_TEMPORARY_SUFFIX}"
+            with files.translated(self._path):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            # A gc may have found the file before it was locked, taken it for a dead writer's, and unlinked it.
+            if files.is_still(self._path, self._descriptor):
+                return
             os.close(self._descriptor)
 
     def _write(self, data: bytes) -> None:
@@ -184,7 +203,7 @@ def read_frames(path: Path) -> tuple[Placed, ...]:
     try:
         return _frames_of_trailer(path)
     except DamagedError:
-        return tuple(placed for placed, _ in scan_frames(path))
+        return tuple(scan_frames(path))
 
 
 def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
@@ -202,35 +221,55 @@ def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
     if blake3(table).digest(length=16) != checksum:
         raise DamagedError(what, "its trailer's checksum does not match")
     frames, position = [], 0
-    for _ in range(count):
+    while position + _OFFSET.size <= len(table):
         (offset,) = _OFFSET.unpack_from(table, position)
         header = parse_fields(table, position + _OFFSET.size)
         position += _OFFSET.size + len(header.fields())
         frames.append(Placed(header, offset))
+    if len(frames) != count:
+        raise DamagedError(what, "its trailer lists another number of frames than it says")
     return tuple(frames)
 
 
-def scan_frames(path: Path) -> Iterator[tuple[Placed, bytes]]:
-    """Walk a pack frame by frame, giving each good one with its bytes; ends at the first that cannot be stepped
-    over."""
+def scan_frames(path: Path) -> Iterator[Placed]:
+    """Walk a pack without its trailer, giving each frame whose checksum is right; what is damaged is stepped over."""
     with path.open("rb") as file:
-        offset = _HEADER_SIZE
-        while True:
-            file.seek(offset)
-            try:
-                header = parse_fields(file.read(HEADER_BYTES + _MAX_HINT_BYTES), 0, checksum_bytes=CHECKSUM_BYTES)
-            except DamagedError:
-                return
-            file.seek(offset)
-            data = file.read(header.frame_length)
-            try:
-                parse_frame(data, check=True)
-            except DamagedError:
-                if len(data) < header.frame_length:
-                    return
+        size_bytes = file.seek(0, os.SEEK_END)
+        offset: int | None = _HEADER_SIZE
+        while offset is not None:
+            header = _frame_at(file, offset, size_bytes)
+            if header is not None:
+                yield Placed(header, offset)
+                offset += header.frame_length
             else:
-                yield Placed(header, offset), data
-            offset += header.frame_length
+                offset = _next_magic(file, offset + 1)
+
+
+def _frame_at(file: BinaryIO, offset: int, size_bytes: int) -> FrameHeader | None:
+    """The header of the good frame that lies there, if one does."""
+    file.seek(offset)
+    try:
+        header = parse_fields(file.read(HEADER_BYTES + _MAX_HINT_BYTES), 0, checksum_bytes=CHECKSUM_BYTES)
+        if offset + header.frame_length > size_bytes:
+            return None
+        file.seek(offset)
+        parse_frame(file.read(header.frame_length), check=True)
+    except DamagedError:
+        return None
+    return header
+
+
+def _next_magic(file: BinaryIO, offset: int) -> int | None:
+    """Where what looks like a frame begins, at ``offset`` or after it."""
+    while True:
+        file.seek(offset)
+        block = file.read(_SEARCH_BYTES)
+        found = block.find(FRAME_MAGIC)
+        if found >= 0:
+            return offset + found
+        if len(block) < _SEARCH_BYTES:
+            return None
+        offset += len(block) - len(FRAME_MAGIC) + 1
 
 
 def remove_dead_writers_files(directory: Path, *, dry_run: bool = False) -> int:
