@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from casstore import codecs
 from casstore.buffers import Buffer
 from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 from casstore.digests import BLAKE3, Digest, blake3_digest
-from casstore.errors import DamagedError, NotFoundError
+from casstore.errors import DamagedError, FailedError, NotFoundError
 from casstore.frames import FrameKind, parse_frame
 from casstore.index.rows import FrameRow
 from casstore.layout import Layout
@@ -59,7 +60,7 @@ class Engine:
         return self.content_at(row)
 
     def content_at(self, row: FrameRow) -> Buffer:
-        """The same for a row that was looked up before."""
+        """The same for a row that was looked up before. Raises FailedError when reading fails for another reason."""
         what = _what(row.kind, row.digest)
         try:
             frame = self.packs.read(row.pack, row.offset, row.length)
@@ -69,6 +70,10 @@ class Engine:
             if again is None or again.pack == row.pack:
                 raise DamagedError(what, f"its pack {row.pack.hex()} is missing") from error
             return self.content_at(again)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
+            raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
         except DamagedError as error:
             raise DamagedError(what, error.reason) from error
         return decoded(frame, row.kind, row.digest)

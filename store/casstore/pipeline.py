@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ from casstore.buffers import Buffer
 from casstore.chunkers import cut
 from casstore.chunkers.spans import Piece, RandomAccess, Span
 from casstore.digests import GIT_BLOB, SHA256, Digest, git_blob_hasher
+from casstore.errors import FailedError
 from casstore.workers import Workers
 
 GIT_LIMIT_BYTES = 16 << 20
@@ -111,25 +112,24 @@ def coded_chunks(
     known: Known,
     workers: Workers,
     in_flight_bytes: int,
-) -> Iterator[CodedChunk]:
+) -> Generator[CodedChunk, None, None]:
     """The chunks of a source, in order; when it ends, ``hashers`` have seen every byte.
 
-    ``spans`` is called in the reading thread. Whatever goes wrong in a thread is raised here.
+    ``spans`` is called in the reading thread. Whatever goes wrong in a thread is raised here. Close it before the
+    source when it is not run to its end.
     """
     budget = Budget(in_flight_bytes)
     flights: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
 
     def read() -> None:
-        try:
-            for piece, data in cut(source, spans()):
-                if not budget.take(piece.length):
-                    return
-                hashed = workers.in_order("hasher", hashers.update, data)
-                flights.put(_Flight(workers.code(_code, piece, data, known), hashed, piece.length))
-        finally:
-            flights.put(None)
+        for piece, data in cut(source, spans()):
+            if not budget.take(piece.length):
+                return
+            hashed = workers.in_order("hasher", hashers.update, data)
+            flights.put(_Flight(workers.code(_code, piece, data, known), hashed, piece.length))
 
     reading = workers.in_order("reader", read)
+    reading.add_done_callback(lambda _: flights.put(None))  # also when it is cancelled before it began
     try:
         while (flight := flights.get()) is not None:
             chunk = flight.chunk.result()
@@ -137,6 +137,8 @@ def coded_chunks(
             yield chunk
             budget.give(flight.length)
         reading.result()
+    except CancelledError as error:
+        raise FailedError("the store was closed while it was being used") from error
     finally:
         budget.close()
         _drain(reading, flights)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from casstore.errors import ChangedWhileReadError, InvalidInputError, NotFoundError
+from casstore.errors import ChangedWhileReadError, FailedError, InvalidInputError, NotFoundError
 
 
 class FileSource:
@@ -25,14 +25,17 @@ class FileSource:
         return self.status.st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Bytes ``offset`` to ``offset + length``; fewer only at the file's end."""
+        """Bytes ``offset`` to ``offset + length``; fewer only at the file's end. Raises FailedError."""
         length = max(min(length, self.size_bytes - offset), 0)
-        data = os.pread(self._descriptor, length, offset)
-        while data and len(data) < length:
-            more = os.pread(self._descriptor, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
+        try:
+            data = os.pread(self._descriptor, length, offset)
+            while data and len(data) < length:
+                more = os.pread(self._descriptor, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise FailedError(f"{self._path} cannot be read: {error.strerror}") from error
         return data
 
     def check_unchanged(self) -> None:

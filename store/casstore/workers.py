@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from casstore.errors import FailedError
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -24,6 +26,7 @@ class Workers:
         self._initializer = initializer
         self._lock = threading.Lock()
         self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._closed = False
 
     def code(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run on any free coder."""
@@ -36,12 +39,16 @@ class Workers:
     def close(self) -> None:
         """End the threads; work that has not begun is dropped."""
         with self._lock:
-            for pool in self._pools.values():
-                pool.shutdown(wait=True, cancel_futures=True)
-            self._pools.clear()
+            self._closed = True
+            pools = list(self._pools.values())
+        # Not under the lock: work that is running may ask for a pool, and is then told that there is none.
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _pool(self, name: str, threads: int) -> ThreadPoolExecutor:
         with self._lock:
+            if self._closed:
+                raise FailedError("the store was closed while it was being used")
             if name not in self._pools:
                 self._pools[name] = ThreadPoolExecutor(threads, f"casstore-{name}", self._start)
             return self._pools[name]
