@@ -63,9 +63,8 @@ def repair(context: Context, progress: Progress | None) -> RepairResult:
     layout = Layout(context.path)
     layout.check()
     context.close()
-    rebuilt = engine_repair.rebuild(layout)
+    engine_repair.rebuild(layout)
     engine = context.engine()
-    engine_repair.adopt(engine.engine, rebuilt)
     task = progress.start("repair", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
     with engine.reading() as reader:
         checked = engine_repair.mend(engine.engine, progress=task.advance if task is not None else None)

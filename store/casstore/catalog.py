@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from casstore.blobs import BlobReader
 from casstore.closure import FrameName, closure
@@ -23,8 +24,8 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Where bytes go: chunks, their bytes before encoding, bytes of all that is stored, of the index, and for each codec
-    its number, chunks, bytes before encoding and of the frames."""
+    """Where bytes go: chunks, their bytes before encoding, bytes of all that is stored, of the index, and for each
+    codec its number, chunks, bytes before encoding and of the frames."""
 
     chunks: int
     raw_bytes: int
@@ -80,7 +81,7 @@ class Reader:
     def usage(self, versions: Iterable[Digest] | None = None) -> Usage:
         """Where the bytes go: in the whole store, or in what some versions need, each frame counted once."""
         rows, layout = self._engine.ledger.rows, self._engine.layout
-        index_bytes = sum(path.stat().st_size for path in layout.root.glob("index.sqlite3*"))
+        index_bytes = sum(_size_bytes(path) for path in layout.root.glob("index.sqlite3*"))
         if versions is None:
             chunks, raw_bytes, _ = rows.totals()
             others = sum(path.stat().st_size for path in (layout.journal, layout.mark))
@@ -111,3 +112,11 @@ class Reader:
                     row = self._engine.ledger.rows.frame(*name)
                     if row is not None:
                         yield row
+
+
+def _size_bytes(path: Path) -> int:
+    """A file's own size; 0 when it has just gone, as SQLite's log does when another process closes the index."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0

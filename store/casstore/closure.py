@@ -20,23 +20,32 @@ def root_of(ref: Ref) -> tuple[FrameKind, Digest]:
     return (FrameKind.RECIPE if ref.key.kind is RefKind.PARTIAL else FrameKind.VERSION), ref.target
 
 
-def closure(engine: Engine, kind: FrameKind, digest: Digest) -> Iterator[FrameName]:
+def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] | None = None) -> Iterator[FrameName]:
     """Every frame that a version or a recipe needs, itself first, the bases of deltas too; some may come twice.
 
+    Recipes in ``walked`` are left out, and those that are walked are added to it.
+
     Sees what gc has condemned, since it must be able to rescue it. Raises DamagedError or NotFoundError when the
-    version, its tree or a recipe cannot be read; a recipe that is marked as damaged is left out.
+    version, its tree or a recipe cannot be read; what a repair has marked as damaged is left out, since nobody can
+    know any more what it needed.
     """
     yield kind, digest.value
     if kind is FrameKind.VERSION:
+        if engine.ledger.rows.is_damaged(kind, digest.value):
+            return
         tree = read_version(engine, digest, condemned_too=True).tree
         yield FrameKind.TREE, tree.value
+        if engine.ledger.rows.is_damaged(FrameKind.TREE, tree.value):
+            return
         for entry in read_tree(engine, tree, condemned_too=True).files:
             assert entry.blob is not None
             recipe = engine.ledger.rows.recipe_of(entry.blob, condemned_too=True)
-            if recipe is not None:
+            if recipe is not None and (walked is None or recipe.value not in walked):
                 yield FrameKind.RECIPE, recipe.value
                 yield from _chunks(engine, recipe)
-    elif kind is FrameKind.RECIPE:
+                if walked is not None:
+                    walked.add(recipe.value)
+    elif kind is FrameKind.RECIPE and not engine.ledger.rows.is_damaged(kind, digest.value):
         yield from _chunks(engine, digest)
 
 

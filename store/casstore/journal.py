@@ -84,14 +84,18 @@ class Journal:
             return self._path.stat().st_size
         return 0
 
-    def rewrite(self, operations: Sequence[Operation], sequence: int) -> Position:
-        """Replace the file by a new generation that holds just these operations as transaction ``sequence``."""
-        start = json.dumps({"format": _FORMAT, "generation": uuid.uuid4().hex, "sequence": sequence})
-        first = _line("", start)
+    def rewrite(self, operations: Sequence[Operation], sequence: int, *, after: str = "") -> Position:
+        """Replace the file by a new generation that holds just these operations as transaction ``sequence``.
+
+        ``after`` is the checksum of the last line of the generation before, where this one says the same.
+        """
+        generation = uuid.uuid4().hex
+        start = {"after": after, "format": _FORMAT, "generation": generation, "sequence": sequence}
+        first = _line("", json.dumps(start, separators=(",", ":")))
         second = _line(first[:_CHECKSUM_HEX], _encode(sequence, operations))
         data = (first + second).encode("ascii")
         files.write_atomically(self._path, data)
-        return Position(json.loads(start)["generation"], len(data), sequence, second[:_CHECKSUM_HEX])
+        return Position(generation, len(data), sequence, second[:_CHECKSUM_HEX])
 
     def append(self, after: Position, operations: Sequence[Operation]) -> Position:
         """Add one transaction and make it durable. When that fails, what was written is cut off again."""
@@ -113,18 +117,14 @@ class Journal:
 
     def begins(self) -> Position:
         """The position after the first line. Raises NeedsRepairError when the file is missing or begins wrongly."""
-        try:
-            with self._path.open("rb") as file:
-                line = file.readline()
-        except FileNotFoundError as error:
-            raise NeedsRepairError(f"the journal {self._path} is missing") from error
-        record = _parse("", line)
-        if record is None or "generation" not in record:
-            raise NeedsRepairError(f"the journal {self._path} begins with a damaged line")
-        if record["format"] > _FORMAT:
-            raise NewerFormatError(f"{self._path} was written by a newer release", remedy="upgrade casmodels")
+        record, line = self._first_line()
         checksum = line[:_CHECKSUM_HEX].decode("ascii")
         return Position(record["generation"], len(line), record["sequence"] - 1, checksum)
+
+    def continues(self, position: Position) -> bool:
+        """Whether this generation was made from the one before when that ended at ``position``."""
+        record, _ = self._first_line()
+        return bool(record["after"] == position.checksum)
 
     def entries(self, after: Position) -> Iterator[Entry]:
         """The transactions past a position; a torn last line is left out.
@@ -147,6 +147,16 @@ class Journal:
                 )
                 yield Entry(_decode(record), after)
 
+    def is_rotten(self, after: Position) -> bool:
+        """Whether what follows the last good transaction is a whole line that has gone bad, not a torn one.
+
+        What a power cut leaves of a line lacks its end or has zeros in it.
+        """
+        with self._path.open("rb") as file:
+            file.seek(after.offset)
+            tail = file.read()
+        return tail.endswith(b"\n") and b"\0" not in tail
+
     def salvage(self) -> Iterator[Entry | None]:
         """All transactions of a damaged file: None in the place of each line that is wrong."""
         with self._path.open("rb") as file:
@@ -160,14 +170,37 @@ class Journal:
                 elif "operations" in record:
                     yield Entry(_decode(record), Position(generation, offset, record["sequence"], checksum))
 
+    def sync(self) -> None:
+        """Let the file say after a power cut what it says now, also where a failed append was cut off."""
+        with files.translated(self._path):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            files.sync_file(descriptor, self._path)
+        finally:
+            os.close(descriptor)
+
     def cut(self, after: Position) -> None:
         """Cut off a torn tail."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        with files.translated(self._path):
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             files.truncate(descriptor, after.offset, self._path)
             files.sync_file(descriptor, self._path)
         finally:
             os.close(descriptor)
+
+    def _first_line(self) -> tuple[dict[str, Any], bytes]:
+        try:
+            with files.translated(self._path), self._path.open("rb") as file:
+                line = file.readline()
+        except FileNotFoundError as error:
+            raise NeedsRepairError(f"the journal {self._path} is missing") from error
+        record = _parse("", line)
+        if record is None or "generation" not in record:
+            raise NeedsRepairError(f"the journal {self._path} begins with a damaged line")
+        if record["format"] > _FORMAT:
+            raise NewerFormatError(f"{self._path} was written by a newer release", remedy="upgrade casmodels")
+        return record, line
 
 
 def _line(before: str, text: str) -> str:

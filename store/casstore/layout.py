@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,15 @@ class Layout:
         """Held by gc, compact and repair."""
         return self.root / "maintenance.lock"
 
+    def temporaries(self) -> list[Path]:
+        """What writers of the journal or the mark that died in the middle left in the directory itself."""
+        return [path for name in (self.journal.name, self.mark.name) for path in self.root.glob(f".{name}.*.tmp")]
+
+    def make_directories(self) -> None:
+        """Make those that are missing; a copy made by a tool that leaves out empty directories lacks some."""
+        for directory in (self.packs, self.leases, self.downloads):
+            files.make_directory(directory)
+
     def check(self) -> None:
         """Raise NotAStoreError or NewerFormatError unless the directory is a store of a format known here."""
         try:
@@ -82,18 +92,24 @@ class Layout:
             )
 
     def exists(self) -> bool:
-        """Whether the directory holds a store, known or not; False when it is missing or empty.
+        """Whether the directory holds a store, known or not; False when it is missing, empty, or one whose making was
+        cut short.
 
-        Raises NotAStoreError when it holds something else.
+        Raises NotAStoreError when it holds something else, or a store's packs without its mark.
         """
-        if self.mark.exists():
-            return True
-        if self.root.is_dir():
-            leftovers = {path.name for path in self.root.iterdir()} - _MADE_BEFORE_THE_MARK
-            if not leftovers or all(name.startswith(".FORMAT.") for name in leftovers):
+        with files.translated(self.root):
+            if self.mark.exists():
+                return True
+            if self.root.is_dir():
+                if all(_MADE_BEFORE_THE_MARK.fullmatch(path.name) for path in self.root.iterdir()):
+                    if not self.packs.is_dir() or not any(self.packs.iterdir()):
+                        return False
+                    raise NotAStoreError(
+                        f"{self.root} holds packs, but its file FORMAT is missing",
+                        remedy="if it is a store, write that file anew; store/FORMAT.md says what is in it",
+                    )
+            elif not self.root.exists() and not self.root.is_symlink():
                 return False
-        elif not self.root.exists() and not self.root.is_symlink():
-            return False
         raise NotAStoreError(
             f"{self.root} is not empty and not a casmodels store", remedy="name another directory with --store"
         )
@@ -103,5 +119,7 @@ class Layout:
         files.write_atomically(self.mark, f"{_MARK}{FORMAT_VERSION}\n".encode("ascii"))
 
 
-_MADE_BEFORE_THE_MARK = {"packs", "leases", "downloads", "journal", "commit.lock", "index.sqlite3"}
+_MADE_BEFORE_THE_MARK = re.compile(
+    r"packs|leases|downloads|journal|commit\.lock|index\.sqlite3(\.new)?(-wal|-shm|-journal)?|\.(FORMAT|journal)\..*\.tmp"
+)
 """What a creation that was killed may leave: none of it counts without the mark."""

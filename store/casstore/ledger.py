@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from casstore.digests import Digest
-from casstore.errors import BusyError, DamagedError, NeedsRepairError
+from casstore.errors import BusyError, DamagedError, FailedError, NeedsRepairError, StoreError
 from casstore.index.database import Database
 from casstore.index.refs import Meta, RefRows
 from casstore.index.rows import Rows
@@ -61,8 +61,8 @@ class Ledger:
         self._layout = layout
         self._thread_lock = threading.RLock()
         self.journal = Journal(layout.journal)
+        self._inode = layout.index.stat().st_ino  # before it is opened: one replaced in between must not look current
         self.database = Database(layout.index)
-        self._inode = layout.index.stat().st_ino
         self.rows = Rows(self.database)
         self.refs = RefRows(self.database)
         self.meta = Meta(self.database)
@@ -107,9 +107,9 @@ class Ledger:
             with self.database.writing():
                 self._catch_up()
                 yield
-            self.database.checkpoint_if_large()
-            if self.journal.size_bytes > _REWRITE_BYTES:
-                self._rewrite_if_worth()
+            # The change stands, so a full disk must not make it look failed now; the next change tries this again.
+            with contextlib.suppress(StoreError, OSError):
+                self._keep_small()
 
     def check_packs(self) -> None:
         """Raise NeedsRepairError when a pack was begun after the journal's end: the journal is an old copy."""
@@ -122,6 +122,13 @@ class Ledger:
                     raise NeedsRepairError(
                         f"the journal of {self._layout.root} is older than its packs, as from an old backup"
                     )
+
+    def never_entered(self, pack_ids: Collection[bytes]) -> set[bytes]:
+        """Of sealed packs that nobody is about to enter, those that the journal does not name, now or after a power
+        cut: their files may go."""
+        with self.locked():
+            self.journal.sync()
+            return set(pack_ids) - self.rows.pack_ids()
 
     def is_replaced(self) -> bool:
         """Whether a repair has put another index in the place of the one that is open."""
@@ -148,13 +155,15 @@ class Ledger:
         start = self.journal.begins()
         position = self.meta.position
         if position is None:
-            replay(self._layout.packs, list(self.journal.entries(start)), self.rows, self.refs)
+            # A new store's. An index that has lost its rows must be rebuilt: the journal does not tell what gc dropped.
+            if any(entry.operations for entry in self.journal.entries(start)):
+                raise NeedsRepairError(f"the index of {self._layout.root} is empty")
             position = start
         elif position.generation != start.generation:
             # The journal was rewritten. That happens only while the index is level with it, so an index that has not
             # noticed must stand exactly where the new generation begins.
             entries = list(self.journal.entries(start))
-            if not entries or entries[0].after.sequence != position.sequence:
+            if not entries or not self.journal.continues(position):
                 raise NeedsRepairError(f"the index of {self._layout.root} does not belong to its journal")
             position = entries[0].after
         size_bytes = self.journal.size_bytes
@@ -170,15 +179,19 @@ class Ledger:
         if position != self.meta.position:
             self.meta.set_position(position)
 
-    def _rewrite_if_worth(self) -> None:
-        """Begin a new generation of the journal when most of the old one is history."""
+    def _keep_small(self) -> None:
+        """Fold in the index's log, and begin a new generation of the journal when most of the old one is history."""
+        self.database.checkpoint_if_large()
+        if self.journal.size_bytes <= _REWRITE_BYTES:
+            return
         with self.database.writing():
             position = self.meta.position
             assert position is not None
-            operations: list[Operation] = [PackAdded(pack_id) for pack_id in sorted(self.rows.pack_ids())]
+            operations: list[Operation] = [PackAdded(pack_id) for pack_id in self.rows.pack_ids_in_order()]
             operations += [RefMoved(ref.key, None, ref.target, ref.order) for ref in self.refs.all()]
             if 2 * _LINE_BYTES * len(operations) < self.journal.size_bytes:
-                self.meta.set_position(self.journal.rewrite(operations, position.sequence))
+                after = position.checksum
+                self.meta.set_position(self.journal.rewrite(operations, position.sequence, after=after))
 
 
 _LINE_BYTES = 100
@@ -188,19 +201,22 @@ _LINE_BYTES = 100
 def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> None:
     """Do to the index what the journal says.
 
-    Packs that were removed go first and packs that came and went are skipped, so that of two copies of a frame the
-    one that stays is entered. What is condemned is let go: the transactions replayed may need it, and a gc that finds
-    nothing condemned just drops nothing. Raises NeedsRepairError when a pack is missing, or when an index so old that
-    frames it counts on have since been dropped can only be rebuilt.
+    An index falls behind by one transaction at most, when its COMMIT fails or never comes after the journal's sync.
+    That one may need what is condemned, so all of it is let go; a gc that finds nothing condemned just drops nothing.
+
+    An old copy of the index is another thing: rows that gc dropped since are in it, or in the packs it has yet to
+    enter, and may count on packs that are gone. Raises NeedsRepairError where that cannot be ruled out: when a pack
+    that was removed has rows, or was removed after others were added; and when a pack is missing.
     """
     operations = [operation for entry in entries for operation in entry.operations]
     removed = {operation.id for operation in operations if isinstance(operation, PackRemoved)}
     known = rows.pack_ids()
-    if sum(rows.remove_pack(pack_id) for pack_id in removed & known):
+    added = {operation.id for operation in operations if isinstance(operation, PackAdded)} - removed - known
+    if (removed and added) or sum(rows.remove_pack(pack_id) for pack_id in removed & known):
         raise NeedsRepairError("the index is too far behind its journal to be brought up to it")
     for operation in operations:
         match operation:
-            case PackAdded(pack_id) if pack_id not in removed and pack_id not in known:
+            case PackAdded(pack_id) if pack_id in added:
                 rows.add_pack(sealed_pack(packs, pack_id))
             case RefMoved(key, _, new, order):
                 refs.put(key, new, order)
@@ -216,3 +232,5 @@ def sealed_pack(packs: Path, pack_id: bytes) -> SealedPack:
         return SealedPack(pack_id, path.stat().st_size, read_frames(path))
     except FileNotFoundError as error:
         raise NeedsRepairError(f"the pack {path.name} is missing") from error
+    except OSError as error:
+        raise FailedError(f"the pack {path.name} cannot be read: {error.strerror}") from error

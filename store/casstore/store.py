@@ -75,6 +75,7 @@ class Store:
                 )
             _create(layout)
         layout.check()
+        layout.make_directories()
         store = cls(layout, finder=finder, workers=workers, initializer=initializer, settings=settings)
         store.engine  # noqa: B018 (opens journal and index, so that what is wrong with them is said now)
         return store
@@ -172,8 +173,7 @@ def _create(layout: Layout) -> None:
     with exclusive(layout.commit_lock, _CREATE_WAIT_SECONDS, busy=f"the store {layout.root} is being made"):
         if layout.mark.exists():
             return
-        for directory in (layout.packs, layout.leases, layout.downloads):
-            files.make_directory(directory)
+        layout.make_directories()
         Ledger.create(layout)
         layout.write_mark()
 

@@ -6,7 +6,9 @@ what lies in them is unreachable, and gc's prey, until a ref is committed that n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,19 @@ from casstore.buffers import Buffer
 from casstore.catalog import Reader
 from casstore.chunkers import ShortReadError
 from casstore.closure import closure, root_of
-from casstore.digests import GIT_BLOB, Digest
+from casstore.digests import BLAKE3, GIT_BLOB, Digest
 from casstore.engine import Engine
-from casstore.errors import ChangedWhileReadError, DigestMismatchError, InvalidInputError
+from casstore.errors import (
+    ChangedWhileReadError,
+    DigestMismatchError,
+    FailedError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+)
 from casstore.frames import FrameHeader, FrameKind, chunk_hint, recipe_hint
 from casstore.index.rows import BlobInfo
+from casstore.ledger import Change
 from casstore.packs import PackWriter, SealedPack, pack_path
 from casstore.pipeline import BlobHashers, CodedChunk, coded_chunks
 from casstore.recipes import Part, Recipe
@@ -51,13 +61,17 @@ class Transaction(Reader):
         self._pack: PackWriter | None = None
         self._pending: set[tuple[FrameKind, bytes]] = set()
         self._sealing: list[Future[SealedPack]] = []
-        self._blobs_pending: dict[Digest, BlobInfo] = {}
+        self._sealed: list[SealedPack] = []
+        self._blobs: dict[Digest, BlobInfo] = {}
+        self._trees: set[Digest] = set()
+        self._process = os.getpid()
+        self._failed = False
         self._refs: dict[RefKey, Digest | None] = {}
         self.added_bytes = 0
 
     def find_blob(self, digest: Digest) -> BlobInfo | None:
         """A blob by its SHA-256 or git id, if all of it is in the store or in this transaction."""
-        return self._blobs_pending.get(digest) or super().find_blob(digest)
+        return self._blobs.get(digest) or super().find_blob(digest)
 
     def add_file(
         self, path: Path, name: str | None = None, expect: Digest | None = None, progress: Progress | None = None
@@ -81,10 +95,13 @@ class Transaction(Reader):
             if self.find_blob(entry.blob) is None:
                 raise InvalidInputError(f"the tree needs {entry.blob} for {entry.path!r}, which is not in the store")
         self._add_record(FrameKind.TREE, tree.encoded, tree.digest)
+        self._trees.add(tree.digest)
         return tree.digest
 
     def add_version(self, version: Version) -> Digest:
-        """Put a version in."""
+        """Put a version in. Raises NotFoundError or InvalidInputError when its tree, or a blob of it, is not there."""
+        if version.tree not in self._trees:
+            self.add_tree(self.tree(version.tree))
         self._add_record(FrameKind.VERSION, version.encoded, version.id)
         return version.id
 
@@ -105,32 +122,33 @@ class Transaction(Reader):
         self._kept.clear()
 
     def commit(self) -> None:
-        """Make everything so far durable and let it count. May be called again after more was put in."""
-        self._seal()
-        packs = []
-        while self._sealing:
-            packs.append(self._sealing.pop(0).result())
-        if not packs and not self._refs:
-            return
-        with self._engine.ledger.change() as change:
-            for pack in packs:
-                change.add_pack(pack)
-            for key, target in self._refs.items():
-                change.set_ref(key, target)
-            self._rescue()
-        self._refs.clear()
-        self._pending.clear()
-        self._blobs_pending.clear()
+        """Make everything so far durable and let it count. May be called again after more was put in.
+
+        Raises NotFoundError when a ref is to name what is not there, FullError and others when writing fails; what was
+        not committed is lost then, and so is this transaction.
+        """
+        with self._failing_for_good():
+            self._seal()
+            self._take_sealed(all_of_them=True)
+            if not self._sealed and not self._refs:
+                return
+            with self._engine.ledger.change() as change:
+                self._enter(change)
+                for key, target in self._refs.items():
+                    self._set_ref(change, key, target)
+            self._sealed.clear()
+            self._refs.clear()
+            self._pending.clear()
 
     def abandon(self) -> None:
-        """Drop what was not committed."""
+        """Drop what was not committed. Never raises: what it cannot unlink is gc's."""
+        if os.getpid() != self._process:
+            return
         if self._pack is not None:
             self._pack.abandon()
             self._pack = None
-        while self._sealing:
-            sealing = self._sealing.pop()
-            if sealing.exception() is None:
-                files.unlink(pack_path(self._engine.layout.packs, sealing.result().id))
+        with contextlib.suppress(StoreError, OSError):
+            self._unlink_sealed()
 
     def _add(
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
@@ -139,19 +157,21 @@ class Transaction(Reader):
         hashers = BlobHashers(source.size_bytes, git=expect is not None and expect.algorithm == GIT_BLOB)
         engine = self._engine
         parts = []
+        coded = coded_chunks(
+            source,
+            lambda: engine.finder(name, source),
+            hashers,
+            self._knows_chunk,
+            engine.workers,
+            engine.settings.in_flight_bytes,
+        )
         try:
-            for chunk in coded_chunks(
-                source,
-                lambda: engine.finder(name, source),
-                hashers,
-                self._knows_chunk,
-                engine.workers,
-                engine.settings.in_flight_bytes,
-            ):
-                self._add_chunk(chunk)
-                parts.append(Part(chunk.digest, 0, chunk.piece.length))
-                if progress is not None:
-                    progress(chunk.piece.length)
+            with contextlib.closing(coded) as chunks:
+                for chunk in chunks:
+                    self._add_chunk(chunk)
+                    parts.append(Part(chunk.digest, 0, chunk.piece.length))
+                    if progress is not None:
+                        progress(chunk.piece.length)
         except ShortReadError as error:
             raise ChangedWhileReadError(label) from error
         source.check_unchanged()
@@ -162,9 +182,9 @@ class Transaction(Reader):
                 raise DigestMismatchError(label, str(expect), str(actual))
         self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
         info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
-        self._blobs_pending[info.sha256] = info
+        self._blobs[info.sha256] = info
         if info.git is not None:
-            self._blobs_pending[info.git] = info
+            self._blobs[info.git] = info
         return StoredBlob(info, self.added_bytes - before)
 
     def _knows_chunk(self, digest: bytes) -> bool:
@@ -192,14 +212,15 @@ class Transaction(Reader):
         self._append(FrameHeader(kind, digest.value, codec, len(encoded), len(payload), hint=hint), payload)
 
     def _append(self, header: FrameHeader, payload: Buffer) -> None:
-        if self._pack is None:
-            self._enter_sealed()
-            self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
-        self._pack.append(header, payload)
-        self._pending.add((header.kind, header.digest))
-        self.added_bytes += header.frame_length
-        if self._pack.size_bytes >= self._engine.settings.pack_bytes:
-            self._seal()
+        with self._failing_for_good():
+            if self._pack is None:
+                self._enter_sealed()
+                self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
+            self._pack.append(header, payload)
+            self._pending.add((header.kind, header.digest))
+            self.added_bytes += header.frame_length
+            if self._pack.size_bytes >= self._engine.settings.pack_bytes:
+                self._seal()
 
     def _seal(self) -> None:
         """Begin to make the pack durable, on a thread of its own at normal priority."""
@@ -207,27 +228,70 @@ class Transaction(Reader):
             self._sealing.append(self._engine.sealer.submit(self._pack.seal))
             self._pack = None
 
+    def _take_sealed(self, *, all_of_them: bool) -> None:
+        """Collect packs that became durable; wait for all, or for all but one that need not be ready yet."""
+        while self._sealing and (all_of_them or self._sealing[0].done() or len(self._sealing) > 1):
+            self._sealed.append(self._sealing[0].result())
+            del self._sealing[0]
+
     def _enter_sealed(self) -> None:
         """Enter the packs that became durable meanwhile, so that what is pending stays small."""
-        done = []
-        while self._sealing and (self._sealing[0].done() or len(self._sealing) > 1):
-            done.append(self._sealing.pop(0).result())
-        if done:
+        self._take_sealed(all_of_them=False)
+        if self._sealed:
             with self._engine.ledger.change() as change:
-                for pack in done:
-                    change.add_pack(pack)
-            for pack in done:
+                self._enter(change)
+            for pack in self._sealed:
                 self._pending.difference_update((placed.header.kind, placed.header.digest) for placed in pack.frames)
+            self._sealed.clear()
 
-    def _rescue(self) -> None:
-        """Let live again what the refs need and a gc condemned after this transaction had looked it up.
+    def _enter(self, change: Change) -> None:
+        """Let packs count, and with them what their records need.
 
-        Such a gc waits for this transaction's lease before it drops anything; until then the versions must be readable.
+        A gc may have condemned chunks after this transaction had looked them up. It waits for this transaction's lease
+        before it drops anything; but the recipe is there for all to find from now on, so its chunks must be too.
         """
-        rows = self._engine.ledger.rows
-        if not rows.any_condemned():
-            return
-        for key, target in self._refs.items():
-            if target is not None:
-                kind, digest = root_of(Ref(key, target, 0))
-                rows.acquit(closure(self._engine, kind, digest))
+        for pack in self._sealed:
+            change.add_pack(pack)
+        if self._engine.ledger.rows.any_condemned():
+            for pack in self._sealed:
+                for placed in pack.frames:
+                    if placed.header.kind in (FrameKind.RECIPE, FrameKind.VERSION):
+                        self._acquit(placed.header.kind, Digest(BLAKE3, placed.header.digest))
+
+    def _set_ref(self, change: Change, key: RefKey, target: Digest | None) -> None:
+        """Move a ref, and let live what a gc has condemned of what it names."""
+        before = self.ref(key)
+        if target is not None and (before is None or before.target != target):
+            kind, digest = root_of(Ref(key, target, 0))
+            rows = self._engine.ledger.rows
+            if rows.frame(kind, digest.value, condemned_too=True) is None:
+                raise NotFoundError(f"the {kind.name.lower()} {digest.hex} is not in the store any more")
+            if rows.any_condemned():
+                self._acquit(kind, digest)
+        change.set_ref(key, target)
+
+    def _acquit(self, kind: FrameKind, digest: Digest) -> None:
+        self._engine.ledger.rows.acquit(closure(self._engine, kind, digest))
+
+    def _unlink_sealed(self) -> None:
+        """Unlink packs that were sealed and do not count."""
+        sealed = [pack.id for pack in self._sealed]
+        sealed += [sealing.result().id for sealing in self._sealing if sealing.exception() is None]
+        self._sealed.clear()
+        self._sealing.clear()
+        if sealed:
+            # A commit that failed may have got as far as the journal.
+            lost = self._engine.ledger.never_entered(sealed) if self._failed else sealed
+            for pack_id in lost:
+                files.unlink(pack_path(self._engine.layout.packs, pack_id))
+
+    @contextlib.contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        """After an error in here nobody knows how much of the pack was written: nothing more may be put in."""
+        if self._failed:
+            raise FailedError("this operation has failed before", remedy="begin it again")
+        try:
+            yield
+        except BaseException:
+            self._failed = True
+            raise

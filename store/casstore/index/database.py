@@ -6,12 +6,20 @@ import contextlib
 import sqlite3
 import sys
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from casstore import files
-from casstore.errors import BusyError, FullError, NeedsRepairError, NewerFormatError, NotWritableError
+from casstore.errors import (
+    BusyError,
+    FullError,
+    NeedsRepairError,
+    NewerFormatError,
+    NotWritableError,
+    UnfitFileSystemError,
+)
 from casstore.index import schema
 
 _WAIT_SECONDS = 60
@@ -29,18 +37,11 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
             )
-            # FULL: with NORMAL a power cut loses commits that were acknowledged. Checkpoints are ours alone to make.
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0", f"cache_size=-{_CACHE_KIB}"):
-                self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            if sys.platform == "darwin":
-                self._connection.execute("PRAGMA fullfsync=1")
-                self._connection.execute("PRAGMA checkpoint_fullfsync=1")
-            version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > schema.VERSION:
-            self._connection.close()
-            raise NewerFormatError(f"the index {path} was written by a newer release", remedy="upgrade casmodels")
-        if version < schema.VERSION:
-            schema.migrate(self._connection)
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -53,7 +54,9 @@ class Database:
             schema.migrate(connection)
         finally:
             connection.close()
-        install(temporary, path)
+        _sync(temporary)
+        files.rename(temporary, path)
+        files.sync_directory(path.parent)
 
     def execute(self, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; gives all rows."""
@@ -65,11 +68,6 @@ class Database:
         with self._lock, self._explained():
             self._connection.executemany(statement, rows)
 
-    def iterate(self, statement: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run one statement and give its rows as they are wanted; the caller holds the connection meanwhile."""
-        with self._lock, self._explained():
-            yield from self._connection.execute(statement, tuple(values))
-
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """One write transaction, ``BEGIN IMMEDIATE`` to COMMIT; anything raised inside rolls it back."""
@@ -77,7 +75,9 @@ class Database:
             self.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                files.announce("commit", self._path)
                 self.execute("COMMIT")
+                files.announce("committed", self._path)
             except BaseException:
                 if self._connection.in_transaction:
                     with contextlib.suppress(sqlite3.Error):
@@ -96,6 +96,24 @@ class Database:
         with self._lock:
             self._connection.close()
 
+    def _set_up(self) -> None:
+        ((mode,),) = self._connection.execute("PRAGMA journal_mode=WAL")
+        if mode != "wal":
+            raise UnfitFileSystemError(
+                f"SQLite cannot keep a write-ahead log at {self._path}", remedy="put the store on a local disk"
+            )
+        # FULL: with NORMAL a power cut loses commits that were acknowledged. Checkpoints are ours alone to make.
+        for pragma in ("synchronous=FULL", "wal_autocheckpoint=0", f"cache_size=-{_CACHE_KIB}"):
+            self._connection.execute(f"PRAGMA {pragma}").fetchall()
+        if sys.platform == "darwin":
+            self._connection.execute("PRAGMA fullfsync=1")
+            self._connection.execute("PRAGMA checkpoint_fullfsync=1")
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > schema.VERSION:
+            raise NewerFormatError(f"the index {self._path} was written by a newer release", remedy="upgrade casmodels")
+        if version < schema.VERSION:
+            schema.migrate(self._connection)
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -113,14 +131,35 @@ class Database:
             raise NeedsRepairError(f"the index {self._path} is damaged: {error}") from error
 
 
-def install(temporary: Path, path: Path) -> None:
-    """Put a finished database in the place of another."""
-    for suffix in ("-wal", "-shm"):
-        files.unlink(path.with_name(path.name + suffix))
-    with temporary.open("rb") as file:
-        files.sync_file(file.fileno(), temporary)
-    files.rename(temporary, path)
+def replace_database(temporary: Path, path: Path) -> None:
+    """Put a finished database in the place of another.
+
+    It gets a name of its own, and ``path`` becomes a link to it. A process that still has the old one open, such as
+    an idle server, unlinks the log when it closes it, *by name*: that must not be the name of the new one's log.
+    """
+    target = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    link = path.with_name(f"{path.name}.link")
+    _sync(temporary)
+    files.rename(temporary, target)
+    files.unlink(link)
+    files.make_link(link, target.name)
     files.sync_directory(path.parent)
+    files.rename(link, path)
+    files.sync_directory(path.parent)
+    for old in stale_databases(path):
+        files.unlink(old)
+
+
+def stale_databases(path: Path) -> list[Path]:
+    """The files of databases that were to take the place of the one at ``path``, or had it before."""
+    current = path.resolve().name
+    kept = {path.name, *(f"{current}{suffix}" for suffix in ("", "-wal", "-shm"))}
+    return [file for file in path.parent.glob(f"{path.name}*") if file.name not in kept]
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        files.sync_file(file.fileno(), path)
 
 
 def remove_database(path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import count, islice
 from types import TracebackType
 
 from casstore.frames import FrameKind
 from casstore.index.database import Database
+from casstore.index.rows import CONDEMNED
 
 _BATCH = 4096
+_numbers = count()
 
 
 class Reach:
@@ -17,42 +19,44 @@ class Reach:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # The connection is shared by threads, and so are its temporary tables.
+        self._table = f"reached_{next(_numbers)}"
+        self._unreached = (
+            f"NOT EXISTS (SELECT 1 FROM temp.{self._table} AS reached "
+            "WHERE reached.kind = frames.kind AND reached.digest = frames.digest)"
+        )
 
     def __enter__(self) -> Reach:
-        self._database.execute("DROP TABLE IF EXISTS temp.reached")
         self._database.execute(
-            "CREATE TEMP TABLE reached (kind INTEGER, digest BLOB, PRIMARY KEY (kind, digest)) WITHOUT ROWID"
+            f"CREATE TEMP TABLE {self._table} (kind INTEGER, digest BLOB, PRIMARY KEY (kind, digest)) WITHOUT ROWID"
         )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.execute("DROP TABLE IF EXISTS temp.reached")
+        self._database.execute(f"DROP TABLE IF EXISTS temp.{self._table}")
 
     def add(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
         """These are reached."""
         iterator = iter(names)
         while batch := list(islice(iterator, _BATCH)):
-            self._database.execute_many("INSERT OR IGNORE INTO temp.reached VALUES (?, ?)", batch)
+            self._database.execute_many(f"INSERT OR IGNORE INTO temp.{self._table} VALUES (?, ?)", batch)
 
     def condemn_the_rest(self) -> None:
         """Mark what is not reached; damaged frames that nobody needs too."""
-        self._database.execute(f"UPDATE frames SET state = 1 WHERE state != 1 AND {_UNREACHED}")
+        self._database.execute(
+            f"UPDATE frames SET state = state + {CONDEMNED} WHERE state < {CONDEMNED} AND {self._unreached}"
+        )
 
     def unreached_chunks(self) -> int:
         """How many chunks are not reached."""
-        ((count,),) = self._database.execute(f"SELECT count(*) FROM frames WHERE kind = 1 AND {_UNREACHED}")
+        ((count,),) = self._database.execute(f"SELECT count(*) FROM frames WHERE kind = 1 AND {self._unreached}")
         return int(count)
 
     def dead_packs(self) -> list[tuple[bytes, int]]:
         """The packs (id, size in bytes) in which nothing is reached."""
         return self._database.execute(
             "SELECT id, size_bytes FROM packs WHERE number NOT IN "
-            f"(SELECT DISTINCT pack FROM frames WHERE NOT {_UNREACHED})"
+            f"(SELECT DISTINCT pack FROM frames WHERE NOT {self._unreached})"
         )
-
-
-_UNREACHED = (
-    "NOT EXISTS (SELECT 1 FROM temp.reached WHERE reached.kind = frames.kind AND reached.digest = frames.digest)"
-)

@@ -16,12 +16,11 @@ INSERT INTO frames (kind, digest, pack, offset, length, raw_length, codec, state
 VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
 ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
     raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base
-WHERE frames.state != 0
 """
 _UPSERT_BLOB = """
 INSERT INTO blobs (sha256, recipe, size_bytes, git) VALUES (?, ?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET recipe = excluded.recipe, git = coalesce(excluded.git, blobs.git)
-WHERE excluded.git IS NOT NULL
+WHERE (excluded.git IS NOT NULL AND blobs.git IS NULL)
     OR NOT EXISTS (SELECT 1 FROM frames WHERE kind = 2 AND digest = blobs.recipe AND state = 0)
 """
 
@@ -29,14 +28,21 @@ WHERE excluded.git IS NOT NULL
 class State(IntEnum):
     """What a frame's row is good for.
 
-    CONDEMNED rows are invisible: gc will drop them. DAMAGED ones too, and storing the content again heals them. An
-    INCOMPLETE recipe can be read, but some chunk of it is damaged, so its blob does not count as had.
+    DAMAGED rows are invisible, and storing the content again heals them. An INCOMPLETE recipe can be read, but some
+    chunk of it is damaged or gone, so its blob does not count as had.
     """
 
     LIVE = 0
-    CONDEMNED = 1
-    DAMAGED = 2
-    INCOMPLETE = 3
+    DAMAGED = 1
+    INCOMPLETE = 2
+
+
+CONDEMNED = 4
+"""Added to the state of a row that gc will drop: it is invisible, and one that is let go is what it was before."""
+
+_READABLE = "state IN (0, 2)"
+_READABLE_OR_CONDEMNED = "state IN (0, 2, 4, 6)"
+_IS_CONDEMNED = "state != 0 AND state >= 4"  # the first half lets SQLite see that the index frames_not_live will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,9 @@ class Rows:
     def frame(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> FrameRow | None:
         """Where a frame is that may be read; None when there is none, or it is damaged, or (but for gc) condemned."""
         found = self._database.execute(
-            "SELECT packs.id, offset, length, raw_length, codec, base FROM frames "
-            "JOIN packs ON packs.number = frames.pack WHERE kind = ? AND digest = ? AND state IN (0, 3, ?)",
-            (kind, digest, State.CONDEMNED if condemned_too else State.LIVE),
+            "SELECT packs.id, offset, length, raw_length, codec, base FROM frames JOIN packs "
+            f"ON packs.number = frames.pack WHERE kind = ? AND digest = ? AND {_readable(condemned_too)}",
+            (kind, digest),
         )
         return FrameRow(kind, digest, *found[0]) if found else None
 
@@ -87,6 +93,13 @@ class Rows:
         """Whether content of that digest need not be stored again."""
         found = self._database.execute(
             "SELECT 1 FROM frames WHERE kind = ? AND digest = ? AND state = 0", (kind, digest)
+        )
+        return bool(found)
+
+    def is_damaged(self, kind: FrameKind, digest: bytes) -> bool:
+        """Whether the content of that digest is known to be damaged or lost."""
+        found = self._database.execute(
+            "SELECT 1 FROM frames WHERE kind = ? AND digest = ? AND state IN (1, 5)", (kind, digest)
         )
         return bool(found)
 
@@ -104,15 +117,15 @@ class Rows:
         """The recipe of a blob that may be read, though some of its chunks may be damaged."""
         found = self._database.execute(
             "SELECT recipe FROM blobs JOIN frames ON kind = 2 AND digest = recipe "
-            "WHERE sha256 = ? AND state IN (0, 3, ?)",
-            (sha256.value, State.CONDEMNED if condemned_too else State.LIVE),
+            f"WHERE sha256 = ? AND {_readable(condemned_too)}",
+            (sha256.value,),
         )
         return Digest(BLAKE3, found[0][0]) if found else None
 
     def with_prefix(self, kind: FrameKind, low: bytes, high: bytes) -> list[bytes]:
         """The digests of readable frames of a kind from ``low`` up to and including ``high``."""
         found = self._database.execute(
-            "SELECT digest FROM frames WHERE kind = ? AND digest BETWEEN ? AND ? AND state IN (0, 3)", (kind, low, high)
+            f"SELECT digest FROM frames WHERE kind = ? AND digest BETWEEN ? AND ? AND {_READABLE}", (kind, low, high)
         )
         return [row[0] for row in found]
 
@@ -120,12 +133,17 @@ class Rows:
         """The packs that count."""
         return {row[0] for row in self._database.execute("SELECT id FROM packs")}
 
-    def add_pack(self, pack: SealedPack) -> None:
-        """Enter a durable pack. A frame that is live elsewhere stays there; one that is not, lives here now."""
+    def pack_ids_in_order(self) -> list[bytes]:
+        """The packs that count, in the order in which they were entered."""
+        return [row[0] for row in self._database.execute("SELECT id FROM packs ORDER BY number")]
+
+    def add_pack(self, pack: SealedPack, *, newest_wins: bool = False) -> None:
+        """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins``; one that is not,
+        lives here now."""
         self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
         ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
         self._database.execute_many(
-            _UPSERT_FRAME,
+            _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE frames.state != 0",
             (
                 (
                     placed.header.kind,
@@ -144,34 +162,35 @@ class Rows:
         self._database.execute_many(_UPSERT_BLOB, (_blob_row(header) for header in recipes))
 
     def remove_pack(self, pack_id: bytes) -> int:
-        """Drop a pack's row and the rows of the frames in it; gives how many of those were not condemned."""
+        """Drop a pack's row and the rows of the frames in it; gives how many frames that were."""
         found = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack_id,))
         if not found:
             return 0
         ((number,),) = found
-        ((needed,),) = self._database.execute("SELECT count(*) FROM frames WHERE pack = ? AND state != 1", (number,))
+        ((frames,),) = self._database.execute("SELECT count(*) FROM frames WHERE pack = ?", (number,))
         self._database.execute("DELETE FROM frames WHERE pack = ?", (number,))
         self._database.execute("DELETE FROM packs WHERE number = ?", (number,))
-        return int(needed)
+        return int(frames)
 
     def acquit_all(self) -> None:
-        """Let everything that is condemned be live again."""
-        self._database.execute("UPDATE frames SET state = 0 WHERE state = 1")
+        """Let everything go that is condemned."""
+        self._database.execute(f"UPDATE frames SET state = state - {CONDEMNED} WHERE {_IS_CONDEMNED}")
 
     def acquit(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
-        """Let these be live again if they are condemned."""
+        """Let these go if they are condemned."""
         self._database.execute_many(
-            "UPDATE frames SET state = 0 WHERE kind = ? AND digest = ? AND state = 1", list(names)
+            f"UPDATE frames SET state = state - {CONDEMNED} WHERE kind = ? AND digest = ? AND {_IS_CONDEMNED}",
+            list(names),
         )
 
     def any_condemned(self) -> bool:
         """Whether a gc has condemned frames that it has not dropped yet."""
-        return bool(self._database.execute("SELECT 1 FROM frames WHERE state = 1 LIMIT 1"))
+        return bool(self._database.execute(f"SELECT 1 FROM frames WHERE {_IS_CONDEMNED} LIMIT 1"))
 
     def drop_condemned(self) -> int:
         """Drop the rows that are condemned, and blobs whose recipe is gone; gives how many chunks that were."""
-        ((chunks,),) = self._database.execute("SELECT count(*) FROM frames WHERE state = 1 AND kind = 1")
-        self._database.execute("DELETE FROM frames WHERE state = 1")
+        ((chunks,),) = self._database.execute(f"SELECT count(*) FROM frames WHERE {_IS_CONDEMNED} AND kind = 1")
+        self._database.execute(f"DELETE FROM frames WHERE {_IS_CONDEMNED}")
         self._database.execute(
             "DELETE FROM blobs WHERE NOT EXISTS (SELECT 1 FROM frames WHERE kind = 2 AND digest = blobs.recipe)"
         )
@@ -184,16 +203,30 @@ class Rows:
         )
 
     def set_state(self, kind: FrameKind, digests: Iterable[bytes], state: State) -> None:
-        """Mark frames."""
+        """Mark frames; what is condemned stays so."""
         self._database.execute_many(
-            "UPDATE frames SET state = ? WHERE kind = ? AND digest = ?", ((state, kind, digest) for digest in digests)
+            f"UPDATE frames SET state = ? + (state & {CONDEMNED}) WHERE kind = ? AND digest = ?",
+            ((state, kind, digest) for digest in digests),
         )
+
+    def mark_lost(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
+        """Note frames that no pack has any more as damaged."""
+        self._database.execute_many(
+            "INSERT OR IGNORE INTO frames (kind, digest, pack, offset, length, raw_length, codec, state) "
+            f"VALUES (?, ?, 0, 0, 0, 0, 0, {State.DAMAGED})",
+            names,
+        )
+
+    def map_blobs(self, blobs: Iterable[BlobInfo]) -> None:
+        """Let blobs be made by these recipes where the recipe known so far is not whole."""
+        rows = ((blob.sha256.value, blob.recipe.value, blob.size_bytes, blob.git and blob.git.value) for blob in blobs)
+        self._database.execute_many(_UPSERT_BLOB, rows)
 
     def frames_of(self, pack_id: bytes) -> Iterator[FrameRow]:
         """The readable frames that live in a pack, in the order of their offsets."""
         rows = self._database.execute(
             "SELECT kind, digest, offset, length, raw_length, codec FROM frames "
-            "WHERE pack = (SELECT number FROM packs WHERE id = ?) AND state IN (0, 3) ORDER BY offset",
+            f"WHERE pack = (SELECT number FROM packs WHERE id = ?) AND {_READABLE} ORDER BY offset",
             (pack_id,),
         )
         for kind, digest, *where in rows:
@@ -228,6 +261,10 @@ class Rows:
         """The size of all packs that count."""
         ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
         return int(size_bytes)
+
+
+def _readable(condemned_too: bool) -> str:
+    return _READABLE_OR_CONDEMNED if condemned_too else _READABLE
 
 
 def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:

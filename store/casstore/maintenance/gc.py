@@ -2,8 +2,9 @@
 
 1. Condemn, in one transaction: what no ref reaches is marked, and from then on invisible to every look-up.
 2. List the leases that are open and wait for them: whoever looked something up before the condemn is among them.
-3. Delete, in one transaction: rescue what newer refs need, drop the rows that are still condemned, let packs without
-   rows count no more. Unlink those packs last.
+3. Delete, in one transaction: rescue what newer refs need, drop the rows that are still condemned.
+4. Remove, in another: packs without rows count no more. Unlink them last. (Another, because the rows are the index's
+   alone: if the COMMIT were lost after the journal's sync, rows would come back whose packs are gone.)
 
 A gc that gives up waiting, or is killed, is finished by the next one.
 """
@@ -19,6 +20,7 @@ from casstore import files
 from casstore.closure import closure, root_of
 from casstore.engine import Engine
 from casstore.errors import BusyError
+from casstore.index.database import stale_databases
 from casstore.index.reach import Reach
 from casstore.leases import exclusive, open_leases, wait_for_leases
 from casstore.packs import list_packs, pack_path, remove_dead_writers_files
@@ -56,6 +58,7 @@ def collect(engine: Engine, *, wait_seconds: float = 60.0) -> Collected:
         more = _delete(engine)
         freed, packs = _unlink_strangers(engine, strangers)
         freed += remove_dead_writers_files(engine.layout.packs)
+        freed += _unlink_unfinished(engine)
     return Collected(
         collected.reclaimed_bytes + more.reclaimed_bytes + freed,
         collected.chunks + more.chunks,
@@ -67,8 +70,7 @@ def estimate(engine: Engine, without: Collection[RefKey] = ()) -> Collected:
     """What `collect` would drop now, if the refs of those keys were gone. The caller holds a lease."""
     refs = [ref for ref in engine.ledger.refs.all() if ref.key not in without]
     with Reach(engine.ledger.database) as reach:
-        for ref in refs:
-            reach.add(closure(engine, *root_of(ref)))
+        _walk(engine, refs, reach)
         dead = reach.dead_packs()
         return Collected(sum(size_bytes for _, size_bytes in dead), reach.unreached_chunks(), len(dead))
 
@@ -82,14 +84,14 @@ def maintenance_lock(engine: Engine) -> AbstractContextManager[None]:
 def _condemn(engine: Engine) -> None:
     ledger = engine.ledger
     with Reach(ledger.database) as reach:
-        # The long walk happens before the lock is taken; what came since is walked under it.
-        marked = set[tuple[int, bytes]]()
-        for ref in ledger.refs.all():
-            _mark(engine, ref, reach, marked)
+        # The long walk happens before the lock is taken. If something was committed meanwhile it is done again, all of
+        # it: a blob may have got another recipe, and a chunk another base.
+        sequence = ledger.sequence
+        _walk(engine, ledger.refs.all(), reach)
         with ledger.locked():
             refs = ledger.refs.all()
-            for ref in refs:
-                _mark(engine, ref, reach, marked)
+            if ledger.sequence != sequence:
+                _walk(engine, refs, reach)
             reach.condemn_the_rest()
             ledger.meta.put(_ROOTS, json.dumps(sorted({str(ref.target) for ref in refs})))
             ledger.meta.put(_LEASES, None)
@@ -98,11 +100,10 @@ def _condemn(engine: Engine) -> None:
         ledger.meta.put(_LEASES, json.dumps(open_leases(engine.layout.leases)))
 
 
-def _mark(engine: Engine, ref: Ref, reach: Reach, marked: set[tuple[int, bytes]]) -> None:
-    kind, digest = root_of(ref)
-    if (kind, digest.value) not in marked:
-        reach.add(closure(engine, kind, digest))
-        marked.add((kind, digest.value))
+def _walk(engine: Engine, refs: list[Ref], reach: Reach) -> None:
+    walked: set[bytes] = set()
+    for kind, digest in dict.fromkeys(root_of(ref) for ref in refs):
+        reach.add(closure(engine, kind, digest, walked))
 
 
 def _noted_leases(engine: Engine) -> list[str]:
@@ -121,17 +122,18 @@ def _wait(engine: Engine, leases: list[str], wait_seconds: float) -> None:
 
 def _delete(engine: Engine) -> Collected:
     ledger = engine.ledger
-    with ledger.change() as change:
+    with ledger.locked():
         roots = set(json.loads(ledger.meta.get(_ROOTS) or "[]"))
         for ref in ledger.refs.all():
             if str(ref.target) not in roots:
                 ledger.rows.acquit(closure(engine, *root_of(ref)))
         chunks = ledger.rows.drop_condemned()
+        ledger.meta.put(_ROOTS, None)
+        ledger.meta.put(_LEASES, None)
+    with ledger.change() as change:
         dead = ledger.rows.empty_packs()
         for pack_id, _ in dead:
             change.remove_pack(pack_id)
-        ledger.meta.put(_ROOTS, None)
-        ledger.meta.put(_LEASES, None)
     for pack_id, _ in dead:
         files.unlink(pack_path(engine.layout.packs, pack_id))
     return Collected(sum(size_bytes for _, size_bytes in dead), chunks, len(dead))
@@ -140,10 +142,20 @@ def _delete(engine: Engine) -> Collected:
 def _unlink_strangers(engine: Engine, strangers: set[bytes]) -> tuple[int, int]:
     """Unlink packs that no journal entry names, now that whoever may have been about to enter them has ended."""
     freed, packs = 0, 0
-    for pack_id in strangers - engine.ledger.rows.pack_ids():
+    for pack_id in engine.ledger.never_entered(strangers) if strangers else ():
         path = pack_path(engine.layout.packs, pack_id)
         if path.exists():
             freed += path.stat().st_size
             packs += 1
             files.unlink(path)
     return freed, packs
+
+
+def _unlink_unfinished(engine: Engine) -> int:
+    """Unlink what a dead writer left of a journal (written under the commit lock) or an index (under maintenance's)."""
+    freed = 0
+    with engine.ledger.locked():
+        for path in [*engine.layout.temporaries(), *stale_databases(engine.layout.index)]:
+            freed += path.stat().st_size
+            files.unlink(path)
+    return freed

@@ -14,8 +14,9 @@ def remove_leftovers(engine: Engine, *, dry_run: bool = False) -> int:
     What only a partial ref protected is then gc's. Operations that run keep theirs.
     """
     freed = remove_dead_writers_files(engine.layout.packs, dry_run=dry_run)
+    refs = engine.ledger.refs.all(RefKind.PARTIAL)  # before the leases: an operation that begins now is in neither
     alive = set(open_leases(engine.layout.leases))
-    dead = [ref.key for ref in engine.ledger.refs.all(RefKind.PARTIAL) if ref.key.name not in alive]
+    dead = [ref.key for ref in refs if ref.key.name not in alive]
     if dead and not dry_run:
         with engine.ledger.change() as change:
             for key in dead:

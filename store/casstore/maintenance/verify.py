@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from casstore.closure import FrameName, closure, root_of
 from casstore.engine import Engine
-from casstore.errors import DamagedError, NotFoundError
+from casstore.errors import DamagedError, NeedsRepairError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import FrameRow
 from casstore.maintenance.findings import Finding, findings
@@ -18,6 +18,7 @@ from casstore.packs import pack_path
 from casstore.refs import Ref, RefKind
 
 _BEGUN = "verify.begun_ns"
+_TAKEN_UP_WITHIN_NS = 7 * 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +46,38 @@ def check(
     readable. With ``data`` every stored byte is read, decoded and hashed as well; over the whole store that goes pack
     by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out packs that were read after it.
     """
-    whole = refs is None
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
     broken = _lost_packs(engine)
+    found = list(_of_journal(engine)) if refs is None else []
     checked_bytes = 0
+    if refs is not None:
+        needed = _needed(engine, chosen)
+        broken = {name: reason for name, reason in broken.items() if name in needed}
     if data:
-        rows = _all_rows(engine, since_ns) if whole else _rows_of(engine, chosen)
-        for row, reason in _read_all(engine, rows):
+        results = _read_packs(engine, since_ns) if refs is None else _read(engine, _rows_of(engine, needed))
+        for row, reason in results:
             checked_bytes += row.length
             if progress is not None:
                 progress(row.length)
             if reason is not None:
                 broken[row.kind, row.digest] = reason
-        if whole:
-            with engine.ledger.locked():
-                engine.ledger.meta.put(_BEGUN, None)
-    found = tuple(findings(engine, chosen, broken))
+    found += findings(engine, chosen, broken)
     chunks, _, _ = engine.ledger.rows.totals()
-    return Checked(found, broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
+    return Checked(tuple(found), broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
 
 
 def bytes_to_read(engine: Engine) -> int:
     """About how many bytes a full check reads."""
     return engine.ledger.rows.packs_bytes()
+
+
+def _of_journal(engine: Engine) -> Iterator[Finding]:
+    """The journal's damage. The index does not need what it has read of it, but a rebuild of the index would."""
+    journal = engine.ledger.journal
+    try:
+        deque(journal.entries(journal.begins()), maxlen=0)
+    except NeedsRepairError as error:
+        yield Finding(None, None, None, None, error.message)
 
 
 def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
@@ -91,31 +101,51 @@ def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
 _FOREVER_NS = 1 << 62
 
 
-def _all_rows(engine: Engine, since_ns: int | None) -> Iterator[FrameRow]:
+def _read_packs(engine: Engine, since_ns: int | None) -> Iterator[tuple[FrameRow, str | None]]:
+    """Read pack by pack, noting each that is right, so that a check that is interrupted can be taken up."""
     ledger = engine.ledger
-    noted = ledger.meta.get(_BEGUN)
-    begun_ns = int(noted) if noted is not None else time.time_ns()
-    if noted is None:
-        with ledger.locked():
-            ledger.meta.put(_BEGUN, str(begun_ns))
+    begun_ns = _begun_ns(engine)
     for pack_id, _ in ledger.rows.packs_to_verify(since_ns if since_ns is not None else begun_ns):
-        yield from ledger.rows.frames_of(pack_id)
-        with ledger.locked():
-            ledger.rows.set_verified(pack_id, time.time_ns())
+        read_ns = time.time_ns()
+        right = True
+        for row, reason in _read(engine, ledger.rows.frames_of(pack_id)):
+            right = right and reason is None
+            yield row, reason
+        if right:
+            with ledger.locked():
+                ledger.rows.set_verified(pack_id, read_ns)
+    with ledger.locked():
+        ledger.meta.put(_BEGUN, None)
 
 
-def _rows_of(engine: Engine, refs: list[Ref]) -> Iterable[FrameRow]:
+def _begun_ns(engine: Engine) -> int:
+    """When the check began that this one goes on with; now, and noted, if there is none or it is long ago."""
+    ledger = engine.ledger
+    noted, now_ns = ledger.meta.get(_BEGUN), time.time_ns()
+    if noted is not None and now_ns - int(noted) < _TAKEN_UP_WITHIN_NS:
+        return int(noted)
+    with ledger.locked():
+        ledger.meta.put(_BEGUN, str(now_ns))
+    return now_ns
+
+
+def _needed(engine: Engine, refs: list[Ref]) -> set[FrameName]:
     names: set[FrameName] = set()
+    walked: set[bytes] = set()
     for ref in refs:
         try:
-            names.update(closure(engine, *root_of(ref)))
+            names.update(closure(engine, *root_of(ref), walked))
         except (DamagedError, NotFoundError):
             continue  # `findings` meets the same record again and names it
+    return names
+
+
+def _rows_of(engine: Engine, names: set[FrameName]) -> list[FrameRow]:
     rows = [row for name in names if (row := engine.ledger.rows.frame(*name)) is not None]
     return sorted(rows, key=lambda row: (row.pack, row.offset))
 
 
-def _read_all(engine: Engine, rows: Iterable[FrameRow]) -> Iterator[tuple[FrameRow, str | None]]:
+def _read(engine: Engine, rows: Iterable[FrameRow]) -> Iterator[tuple[FrameRow, str | None]]:
     ahead: deque[tuple[FrameRow, Future[str | None]]] = deque()
     ahead_bytes = 0
     for row in rows:
@@ -134,6 +164,4 @@ def _reason(engine: Engine, row: FrameRow) -> str | None:
         engine.content_at(row)
     except DamagedError as error:
         return error.reason
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
     return None

@@ -1,0 +1,117 @@
+"""What an index made from packs must not promise.
+
+A pack holds frames that gc has dropped from the index beside others that count. Its rows come back with the pack, but
+what they need may have lain in packs that are gone. A recipe that is not whole must not make its blob look had, and a
+version that nobody names and that is not whole must not be offered.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from casstore.digests import BLAKE3, Digest
+from casstore.engine import decoded
+from casstore.errors import DamagedError, FailedError, InvalidInputError
+from casstore.frames import FrameKind
+from casstore.index.refs import RefRows
+from casstore.index.rows import BlobInfo, FrameRow, Rows, State
+from casstore.packs import PackReader
+from casstore.recipes import Recipe
+from casstore.refs import RefKey, RefKind, check_name
+from casstore.trees import Tree
+from casstore.versions import Version
+
+_ALL = (bytes(32), b"\xff" * 32)
+_RECOVERED = "recovered"
+
+
+def adopt_versions(rows: Rows, refs: RefRows, packs: PackReader, adopted: list[bytes]) -> int:
+    """Give refs to the readable versions in packs that were taken in without the journal's word; gives how many.
+
+    A version remembers its name in its metadata; one that does not is kept under ``recovered``.
+    """
+    named = {ref.target for ref in refs.all(RefKind.VERSION)}
+    found = []
+    for pack_id in adopted:
+        for row in list(rows.frames_of(pack_id)):
+            digest = Digest(BLAKE3, row.digest)
+            if row.kind is FrameKind.VERSION and digest not in named:
+                version = _version(rows, packs, digest)
+                if version is not None and _tree(rows, packs, version.tree) is not None:
+                    found.append((version.created_ns, digest, version))
+    for _, digest, version in sorted(found, key=lambda each: each[0]):
+        refs.put(RefKey(RefKind.VERSION, _name(version), digest.hex), digest, refs.next_order())
+    return len(found)
+
+
+def mark_what_is_not_whole(rows: Rows, refs: RefRows, packs: PackReader) -> None:
+    """Mark recipes and versions that need what is not there, and note records as lost that refs need."""
+    _mark_recipes(rows, packs)
+    named = {ref.target for ref in refs.all() if ref.key.kind is not RefKind.PARTIAL}
+    for value in rows.with_prefix(FrameKind.VERSION, *_ALL):
+        digest = Digest(BLAKE3, value)
+        version = _version(rows, packs, digest)
+        tree = _tree(rows, packs, version.tree) if version is not None else None
+        if version is None:
+            rows.set_state(FrameKind.VERSION, [value], State.DAMAGED)
+        elif digest in named:
+            if tree is None:
+                rows.set_state(FrameKind.TREE, [version.tree.value], State.DAMAGED)
+                rows.mark_lost([(FrameKind.TREE, version.tree.value)])
+        elif tree is None or any(entry.blob is None or rows.blob(entry.blob) is None for entry in tree.files):
+            rows.set_state(FrameKind.VERSION, [value], State.DAMAGED)
+    rows.mark_lost((FrameKind.VERSION, digest.value) for digest in named)
+
+
+def _mark_recipes(rows: Rows, packs: PackReader) -> None:
+    whole, incomplete, damaged = [], [], []
+    for value in rows.with_prefix(FrameKind.RECIPE, *_ALL):
+        digest = Digest(BLAKE3, value)
+        content = _content(rows, packs, FrameKind.RECIPE, digest)
+        if content is None:
+            damaged.append(value)
+            continue
+        recipe = Recipe.decode(content, digest)
+        if all(rows.is_live(FrameKind.CHUNK, part.chunk) for part in recipe.parts):
+            whole.append(BlobInfo(recipe.sha256, recipe.size_bytes, digest, recipe.git))
+        else:
+            incomplete.append(value)
+    rows.set_state(FrameKind.RECIPE, damaged, State.DAMAGED)
+    rows.set_state(FrameKind.RECIPE, incomplete, State.INCOMPLETE)
+    rows.map_blobs(whole)
+
+
+def _name(version: Version) -> str:
+    name = version.metadata.get("name")
+    try:
+        return check_name(name) if isinstance(name, str) else _RECOVERED
+    except InvalidInputError:
+        return _RECOVERED
+
+
+def _version(rows: Rows, packs: PackReader, digest: Digest) -> Version | None:
+    content = _content(rows, packs, FrameKind.VERSION, digest)
+    return Version.decode(content, digest) if content is not None else None
+
+
+def _tree(rows: Rows, packs: PackReader, digest: Digest) -> Tree | None:
+    content = _content(rows, packs, FrameKind.TREE, digest)
+    return Tree.decode(content, digest) if content is not None else None
+
+
+def _content(rows: Rows, packs: PackReader, kind: FrameKind, digest: Digest) -> bytes | None:
+    """A frame's content; None when it is missing or damaged."""
+    row = rows.frame(kind, digest.value)
+    try:
+        return bytes(decoded(_read(packs, row), kind, digest.value)) if row is not None else None
+    except DamagedError:
+        return None
+
+
+def _read(packs: PackReader, row: FrameRow) -> bytes:
+    try:
+        return packs.read(row.pack, row.offset, row.length)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOENT):
+            raise DamagedError(f"pack {row.pack.hex()}", f"it cannot be read: {error.strerror}") from error
+        raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
