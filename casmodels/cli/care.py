@@ -25,7 +25,7 @@ def stats(context: typer.Context, name: OptionalName = None) -> None:
     output = session.output
     with session.store() as store:
         result = store.stats(name)
-    output.answer(result, lambda: _tell_stats(output, result))
+    output.answer(result, lambda: _tell_stats(output, result, whole=name is None))
 
 
 @app.command(
@@ -152,14 +152,14 @@ def _list_damage(output: Output, damaged: Sequence[Damage]) -> None:
     output.table(Table(("MODEL", "VERSION", "PATH", "CHUNK", "REASON"), rows))
 
 
-def _tell_stats(output: Output, result: StatsResult) -> None:
+def _tell_stats(output: Output, result: StatsResult, *, whole: bool) -> None:
     rows = [
         ("as it was brought in", size(result.logical_bytes)),
         ("without what is twice", size(result.unique_bytes)),
         ("stored", size(result.stored_bytes) + _share(result.stored_bytes, result.logical_bytes)),
-        ("of that the index", size(result.index_bytes)),
+        *([("of that the index", size(result.index_bytes))] if whole else []),
         ("views", size(result.views_bytes)),
-        ("models", str(result.models)),
+        *([("models", str(result.models))] if whole else []),
         ("versions", str(result.versions)),
         ("chunks", str(result.chunks)),
     ]

@@ -71,24 +71,23 @@ def _installed(models: Sequence[ModelResult]) -> Table:
         )
         for model in models
     ]
-    return Table(("MODEL", "TYPE", "VERSIONS", "SIZE", "STORED", "ALIASES"), rows, frozenset({2, 3, 4}))
+    return Table(("MODEL", "TYPE", "VERSIONS", "SIZE", "STORED", "ALIASES"), rows, frozenset({2, 3, 4}), (2, 5, 1))
 
 
 def _available(models: Sequence[ModelResult]) -> Table:
     rows = [
         (
             model.id,
+            "yes" if model.installed else "no",
             model.type or "",
             model.parameters or "",
             str(model.context_length or ""),
-            "yes" if model.installed else "no",
-            model.repo or "",
             ", ".join(model.aliases),
         )
         for model in models
     ]
-    headers = ("MODEL", "TYPE", "PARAMETERS", "CONTEXT", "HERE", "REPO", "ALIASES")
-    return Table(headers, rows, frozenset({2, 3}))
+    headers = ("MODEL", "HERE", "TYPE", "SIZE", "CONTEXT", "ALIASES")
+    return Table(headers, rows, frozenset({3, 4}), (4, 3))
 
 
 def _aliases(models: Sequence[ModelResult]) -> Table:

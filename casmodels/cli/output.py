@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 from casstore.errors import FailedError
 
+_LAST_COLUMN_CHARACTERS: Final = 10
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # EINVAL is what Windows says of a pipe that nobody reads any more.
 _CLOSED = {errno.EPIPE, errno.EINVAL, errno.EBADF} if os.name == "nt" else {errno.EPIPE, errno.EBADF}
@@ -86,11 +87,16 @@ def some(items: Sequence[str], most: int = 3) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows for people. ``right`` are the columns of numbers; the last column may be cut to fit a terminal."""
+    """Rows for people. ``right`` are the columns of numbers.
+
+    On a narrow terminal the ``expendable`` columns are left out, the first of them first, and the last of the
+    others is cut.
+    """
 
     headers: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     right: frozenset[int] = frozenset()
+    expendable: tuple[int, ...] = ()
 
 
 class Output:
@@ -131,10 +137,9 @@ class Output:
             self.note(empty)
             return
         rows = [tuple(shown(cell) for cell in row) for row in table.rows]
-        if sys.stdout.isatty():
-            _draw(table, rows)
-            return
         widths = [max(map(len, column)) for column in zip(table.headers, *rows, strict=True)]
+        if sys.stdout.isatty() and _draw(table, rows, widths):
+            return
         for row in (table.headers, *rows):
             cells = [
                 cell.rjust(width) if place in table.right else cell.ljust(width)
@@ -205,19 +210,27 @@ def _jsonable(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 
-def _draw(table: Table, rows: Sequence[Sequence[str]]) -> None:
+def _draw(table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int]) -> bool:
+    """Draw a table without its empty columns; False when there is no room for it."""
     from rich.console import Console
     from rich.table import Table as Drawing
     from rich.text import Text
 
-    drawing = Drawing(box=None, pad_edge=False, header_style="bold")
-    last = len(table.headers) - 1
-    for place, header in enumerate(table.headers):
-        # Only the last column gives way on a narrow terminal, and is cut there instead of being wrapped.
-        drawing.add_column(header, justify="right" if place in table.right else "left", no_wrap=place != last)
+    console = Console()
+    places = [place for place in range(len(widths)) if any(row[place] for row in rows)]
+    expendable = [place for place in table.expendable if place in places]
+    while sum(widths[place] + 2 for place in places[:-1]) + _LAST_COLUMN_CHARACTERS > console.width:
+        if not expendable:
+            return False
+        places.remove(expendable.pop(0))
+    drawing = Drawing(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for place in places:
+        justify: Literal["left", "right"] = "right" if place in table.right else "left"
+        drawing.add_column(table.headers[place], justify=justify, no_wrap=place != places[-1])
     for row in rows:
-        drawing.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+        drawing.add_row(*(Text(row[place], no_wrap=True, overflow="ellipsis") for place in places))
     try:
-        Console().print(drawing)
+        console.print(drawing)
     except OSError as error:
         raise _closed_or(error) from None
+    return True

@@ -86,7 +86,7 @@ def _tell_removed(output: Output, result: RemoveResult) -> None:
 
 
 def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
-    headers = ("VERSION", "TAGS", "CREATED", "FILES", "SIZE", "STORED", "REVISION", "MESSAGE")
+    headers = ("VERSION", "TAGS", "CREATED", "FILES", "SIZE", "STORED", "MESSAGE")
     rows = [
         (
             short_id(version.version),
@@ -95,12 +95,15 @@ def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
             str(version.files),
             size(version.size_bytes),
             size(version.stored_bytes),
-            (version.revision or "")[:12],
-            version.message or version.source,
+            version.message or _origin(version),
         )
         for version in found
     ]
     if not with_names:
-        return Table(headers, rows, frozenset({3, 4, 5}))
+        return Table(headers, rows, frozenset({3, 4, 5}), (3, 5))
     named = [(version.name, *row) for version, row in zip(found, rows, strict=True)]
-    return Table(("NAME", *headers), named, frozenset({4, 5, 6}))
+    return Table(("NAME", *headers), named, frozenset({4, 5, 6}), (4, 6))
+
+
+def _origin(version: VersionResult) -> str:
+    return f"{version.source}@{version.revision[:12]}" if version.revision else version.source

@@ -121,14 +121,26 @@ def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_on_a_narrow_terminal_the_last_column_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = _terminal(monkeypatch, columns=30)
-    table = Table(("SIZE", "NAME", "MESSAGE"), [("1.0 MiB", "a" * 12, "m" * 40)], frozenset({0}))
-    Output().table(table)
-    lines = _plain(terminal.getvalue()).splitlines()
-    assert len(lines) == 2
-    assert max(map(len, lines)) <= 30
-    assert "a" * 12 in lines[1]
+def _drawn(monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
+    terminal = _terminal(monkeypatch, columns)
+    rows = [("1.0 MiB", "a" * 12, "", "m" * 40), ("2 B", "b", "", "m")]
+    Output().table(Table(("SIZE", "NAME", "NONE", "MESSAGE"), rows, frozenset({0}), (0,)))
+    return [line.rstrip() for line in _plain(terminal.getvalue()).splitlines()]
+
+
+def test_a_terminal_gets_a_table_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _drawn(monkeypatch, 80) == [
+        "   SIZE  NAME          MESSAGE",
+        f"1.0 MiB  {'a' * 12}  {'m' * 40}",
+        "    2 B  b             m",
+    ]
+    # First the last column gives way, then the expendable ones.
+    assert _drawn(monkeypatch, 34)[1] == f"1.0 MiB  {'a' * 12}  {'m' * 10}\u2026"
+    assert _drawn(monkeypatch, 30)[1] == f"{'a' * 12}  {'m' * 15}\u2026"
+
+
+def test_a_terminal_that_is_too_narrow_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _drawn(monkeypatch, 20)[1] == f"1.0 MiB  {'a' * 12}        {'m' * 40}"
 
 
 def test_in_a_pipe_nothing_is_cut(command: Runner) -> None:
@@ -137,10 +149,10 @@ def test_in_a_pipe_nothing_is_cut(command: Runner) -> None:
 
 
 def test_no_colour_when_it_is_not_wanted(command: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = _terminal(monkeypatch)
+    terminal = _terminal(monkeypatch, 120)
     command("list")
     assert "\x1b[1mMODEL" in terminal.getvalue()
-    terminal = _terminal(monkeypatch, term="dumb")
+    terminal = _terminal(monkeypatch, 120, term="dumb")
     command("list")
     assert "\x1b" not in terminal.getvalue()
 
