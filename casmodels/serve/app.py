@@ -203,7 +203,9 @@ def _target(request: web.Request) -> tuple[str, Fields]:
 def _origin(request: web.Request) -> str:
     """How the guest calls this server. A proxy that adds TLS says so: a plain link would give the token away."""
     proto = request.headers.get("X-Forwarded-Proto", "")
-    return f"{proto if proto in ('http', 'https') else request.scheme}://{request.host}"
+    # Not request.host: without the header it would ask the name service, and all other guests would wait.
+    host = request.headers.get("Host", "localhost")
+    return f"{proto if proto in ('http', 'https') else request.scheme}://{host}"
 
 
 def _refused(refusal: RefusalError) -> web.Response:

@@ -21,6 +21,8 @@ from casstore.refs import RefKind
 from casstore.trees import Tree
 from casstore.versions import Version
 
+_MAX_LISTED: Final = 200_000
+"""Files and folders in all the listings that are kept: some 100 MB."""
 _MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 
@@ -38,7 +40,7 @@ class Catalogue:
     def __init__(self, registry: Registry | None = None) -> None:
         self._registry = registry
         self._versions: Memo[Digest, Version] = Memo(10_000)
-        self._listings: Memo[Digest, Listing] = Memo(32)
+        self._listings: Memo[Digest, Listing] = Memo(_MAX_LISTED, _weight)
         self._abouts: Memo[Digest, About] = Memo(1000)
 
     def names(self, reader: Reader) -> list[str]:
@@ -79,6 +81,10 @@ class Catalogue:
     def _by_alias(self, reader: Reader, name: str) -> Repo | None:
         spec = self._registry.find(name) if self._registry is not None else None
         return self.repo(reader, spec.huggingface_id) if spec is not None else None
+
+
+def _weight(listing: Listing) -> int:
+    return 1 + len(listing.files) + len(listing.folders)
 
 
 def _read_about(reader: Reader, tree: Tree) -> About:

@@ -12,10 +12,15 @@ _V = TypeVar("_V")
 
 
 class Memo(Generic[_K, _V]):
-    """Keeps the ``limit`` values used last. Safe for threads; two that miss at once both make the value."""
+    """Keeps the values used last, as long as their weights (1 each, if nothing else is said) are within a limit.
 
-    def __init__(self, limit: int) -> None:
+    Safe for threads; two that miss at once both make the value.
+    """
+
+    def __init__(self, limit: int, weigh: Callable[[_V], int] = lambda _: 1) -> None:
         self._limit = limit
+        self._weigh = weigh
+        self._weight = 0
         self._values: OrderedDict[_K, _V] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -27,7 +32,9 @@ class Memo(Generic[_K, _V]):
                 return self._values[key]
         value = make()
         with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._limit:
-                self._values.popitem(last=False)
+            if key not in self._values:
+                self._values[key] = value
+                self._weight += self._weigh(value)
+            while self._weight > self._limit:
+                self._weight -= self._weigh(self._values.popitem(last=False)[1])
         return value

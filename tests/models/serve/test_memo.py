@@ -23,3 +23,15 @@ def test_a_failure_is_not_kept() -> None:
         memo.get("a", lambda: 1 / 0)
     except ZeroDivisionError:
         assert memo.get("a", lambda: 1.0) == 1.0
+
+
+def test_heavy_values_push_out_more_and_may_be_too_heavy_to_keep() -> None:
+    made: list[str] = []
+    memo: Memo[str, str] = Memo(5, len)
+
+    def get(key: str) -> str:
+        return memo.get(key, lambda: made.append(key) or key)
+
+    for key in ("aa", "bb", "ccc", "bb", "aa", "eeeeee", "eeeeee", "aa"):
+        assert get(key) == key
+    assert made == ["aa", "bb", "ccc", "aa", "eeeeee", "eeeeee", "aa"]
