@@ -28,11 +28,9 @@ def refused(error: typer.TyperException | UsageError, output: Output, program: s
 
 def interrupted(output: Output) -> Exit:
     """Ctrl-C, or a polite request to end."""
-    sentence = "interrupted; the next run resumes"
-    write_err(sentence)
+    output.interrupted()
     if output.json:
-        document = {"kind": InterruptedPullError.kind, "message": "interrupted", "remedy": "the next run resumes"}
-        output.document({"error": document})
+        output.error_document(InterruptedPullError.kind, "interrupted", "the next run resumes")
     return Exit.INTERRUPTED
 
 

@@ -100,11 +100,15 @@ class Table:
 
 
 class Output:
-    """Where a command's answer goes. ``quiet`` leaves out everything that was not asked for."""
+    """Where a command's answer goes.
 
-    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+    ``quiet`` leaves out everything that was not asked for; with ``log_json`` every line on stderr is a JSON line.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, log_json: bool = False) -> None:
         self.json = json
         self.quiet = quiet
+        self.log_json = log_json
 
     def answer(self, document: object, people: Callable[[], None]) -> None:
         """What was asked for: the document as JSON, or whatever ``people`` prints."""
@@ -150,18 +154,35 @@ class Output:
     def note(self, text: str) -> None:
         """A hint or a warning on stderr; with ``quiet`` nobody wants it."""
         if not self.quiet:
-            write_err(text)
+            self._tell("info", text)
 
     def complain(self, message: str, remedy: str | None) -> None:
         """Say on stderr what failed, where the answer on stdout tells it to programs."""
-        write_err(f"error: {message}; {remedy}" if remedy else f"error: {message}")
+        self._tell("error", f"{message}; {remedy}" if remedy else message)
+
+    def interrupted(self) -> None:
+        """Say that the work was stopped from outside."""
+        self._tell("info", "interrupted; the next run resumes")
 
     def error(self, kind: str, message: str, remedy: str | None) -> None:
         """Say on stderr in one sentence what failed and what to do; programs get it as a document, too."""
         self.complain(message, remedy)
         if self.json:
-            with suppress(ClosedOutputError, FailedError):
-                self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
+            self.error_document(kind, message, remedy)
+
+    def error_document(self, kind: str, message: str, remedy: str | None) -> None:
+        """Tell programs what failed; if stdout is what failed there is nobody to tell."""
+        with suppress(ClosedOutputError, FailedError):
+            self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
+
+    def _tell(self, level: str, text: str) -> None:
+        if self.log_json:
+            from casmodels.cli import logs
+
+            logs.configure(verbosity=0, as_json=True)
+            logs.write_event({"logger": "casmodels.cli", "level": level, "text": text})
+        else:
+            write_err(f"error: {text}" if level == "error" else text)
 
 
 def write_out(text: str) -> None:

@@ -84,7 +84,9 @@ def run(arguments: Sequence[str]) -> int:
         flush_out()
     except (typer.TyperException, UsageError) as error:
         # What makes no sense was perhaps not read as far as --json.
-        return failures.refused(error, Output(json=session.json or "--json" in arguments), _PROGRAM)
+        return failures.refused(
+            error, Output(json=session.json or "--json" in arguments, log_json=session.log_json), _PROGRAM
+        )
     except (KeyboardInterrupt, typer.Abort, InterruptedPullError):
         return failures.interrupted(session.output)
     except ClosedOutputError:

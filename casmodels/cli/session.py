@@ -46,7 +46,7 @@ class Session:
     @property
     def output(self) -> Output:
         """Where the answer goes."""
-        return Output(json=self.json, quiet=self.quiet)
+        return Output(json=self.json, quiet=self.quiet, log_json=self.log_json)
 
     def config(self) -> Config:
         """The configuration: file, environment, and what the global options say.

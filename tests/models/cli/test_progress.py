@@ -148,3 +148,14 @@ def test_logs_as_json_lines(command: Runner, monkeypatch: pytest.MonkeyPatch, as
     assert first.keys() >= {"time", "level", "text"}
     assert second["text"] == "Low-resource mode configured"
     assert second["level"] == "info"
+
+
+def test_with_json_logs_errors_are_lines_too(command: Runner) -> None:
+    command.answer("list", ValueError("bad"))
+    line = json.loads(command("list", "--log-json").err)
+    assert (line["logger"], line["level"]) == ("casmodels.cli", "error")
+    assert line["text"] == "unexpected error: ValueError: bad; run again with -vv"
+    command.answer("list", KeyboardInterrupt())
+    assert json.loads(command("list", "--log-json").err)["text"] == "interrupted; the next run resumes"
+    command.answer("list", [])
+    assert json.loads(command("list", "--log-json").err)["level"] == "info"
