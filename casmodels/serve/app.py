@@ -176,6 +176,8 @@ class _Server:
                 return Fields((await request.read()).decode("latin-1"))
         except TimeoutError:
             raise RefusalError(408, "RequestTimeout", "the form did not arrive in time") from None
+        except web.RequestPayloadError as error:
+            raise RefusalError(400, "BadRequest", "the form does not arrive as its headers say") from error
 
     async def _work(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run what blocks in a worker thread."""

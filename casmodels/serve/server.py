@@ -30,6 +30,19 @@ _Timers = dict[asyncio.BaseProtocol, asyncio.TimerHandle]
 _TIMERS = web.AppKey("timers", _Timers)
 
 _access_log = logging.getLogger("casmodels.serve.access")
+_http_log = logging.getLogger("casmodels.serve.http")
+
+
+def _tone_down(record: logging.LogRecord) -> bool:
+    """aiohttp logs as an error, with a traceback, that a guest speaks no HTTP: that is the guest's affair."""
+    if record.exc_info and record.exc_info[1] is not None:
+        reason = str(record.exc_info[1]).split("\n")[0]
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {reason}", (), None
+    record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+_http_log.addFilter(_tone_down)
 
 
 def resolve_host(host: str) -> str:
@@ -76,6 +89,7 @@ async def _serve(app: web.Application, address: str, port: int, on_ready: Callab
     runner = web.AppRunner(
         app,
         access_log=_access_log,
+        logger=_http_log,
         keepalive_timeout=IDLE_SECONDS,
         max_line_size=MAX_LINE_BYTES,
         shutdown_timeout=END_SECONDS,

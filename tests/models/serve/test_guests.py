@@ -103,6 +103,21 @@ def test_a_form_that_does_not_arrive_is_not_waited_for(store: Store) -> None:
         assert guest.recv(12) == b"HTTP/1.1 408"
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip!!",
+        b"Content-Encoding: deflate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_a_form_that_is_not_what_its_headers_say_is_refused(store: Store, served: Hub, form: bytes) -> None:
+    put(store, "m", {"a": b"x"})
+    with socket.create_connection(served.address, timeout=20) as guest:
+        guest.sendall(b"POST /api/models/m/paths-info/main HTTP/1.1\r\nHost: 127.0.0.1\r\n" + form)
+        assert guest.recv(12)[-3:] == b"400"
+
+
 def test_a_guest_who_goes_away_lets_go(store: Store, served: Hub) -> None:
     put(store, "m", {"w.bin": WEIGHTS})
     guest = ask_and_wait(served, "/m/resolve/main/w.bin")

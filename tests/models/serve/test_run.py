@@ -56,6 +56,15 @@ def test_it_says_where_it_listens_and_ends_when_told(store: Store, number: signa
     assert open_leases(store.layout.leases) == []
 
 
+def test_a_guest_who_speaks_no_http_makes_no_noise(store: Store) -> None:
+    with running(store) as (process, line):
+        with socket.create_connection(Hub(line.rpartition(" ")[2]).address) as guest:
+            guest.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+            assert b" 400 " in guest.recv(100)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("ended\n", "")
+
+
 def test_a_guest_who_holds_on_does_not_hold_up_the_end(store: Store) -> None:
     put(store, "m", {"w.bin": bytes(range(256)) * 100_000})
     with running(store) as (process, line):
