@@ -11,14 +11,22 @@ from pathlib import Path
 
 from casmodels.results import CheckoutResult
 from casmodels.views.clashes import refuse_clashes
-from casmodels.views.clones import temporary_in
+from casmodels.views.clones import can_link, temporary_in
 from casmodels.views.contents import Observer
 from casmodels.views.copies import Copies
 from casmodels.views.history import History, read_tree
 from casmodels.views.materialise import WORKERS, LinkMode, Materialiser, Wanted, Written
 from casmodels.views.plans import Plan, Planner
 from casmodels.views.progress import Unwatched, WriteProgress
-from casmodels.views.targets import alone, check_parents, check_space, make_parents, real_target, remove_temporaries
+from casmodels.views.targets import (
+    alone,
+    check_parents,
+    check_space,
+    make_parents,
+    nameable,
+    real_target,
+    remove_temporaries,
+)
 from casstore import files
 from casstore.catalog import Reader
 from casstore.digests import Digest, sha256_digest
@@ -79,7 +87,7 @@ def checkout(
     """
     started = time.monotonic()
     target = real_target(directory, store_directory)
-    with _made(target, wanted), alone(target):
+    with nameable(), _made(target, wanted), alone(target):
         run = _Run(reader, places, wanted, target, progress or Unwatched())
         plan = run.plan(force=force)
         written = run.carry_out(plan)
@@ -144,6 +152,11 @@ class _Run:
             raise InTheWayError(self._target, plan.blocked, remedy="move them away; not even --force removes them")
         if plan.edited and not force:
             raise InTheWayError(self._target, plan.edited, remedy="move them away, or overwrite them with --force")
+        if plan.links and not can_link(self._target):
+            raise InvalidInputError(
+                f"the file system of {self._target} has no links such as {plan.links[0].path!r}",
+                remedy="choose a directory on another file system, or leave the links out with --include",
+            )
         return plan
 
     def carry_out(self, plan: Plan) -> list[Written]:
@@ -195,6 +208,7 @@ class _Run:
             files.unlink(self._target / path)
         for path in plan.emptied:
             check_parents(self._target, path)
+            files.announce("rmdir", self._target / path)
             with contextlib.suppress(OSError):
                 (self._target / path).rmdir()
 
@@ -203,11 +217,11 @@ class _Run:
         for entry in plan.links:
             make_parents(self._target, entry.path)
             temporary = temporary_in(self._target)
-            with files.translated(temporary):
-                temporary.symlink_to(entry.target)
+            files.make_link(temporary, entry.target)
             files.rename(temporary, self._target / entry.path)
         for entry in plan.directories:
             make_parents(self._target, entry.path)
+            files.announce("mkdir", self._target / entry.path)
             with files.translated(self._target / entry.path), contextlib.suppress(FileExistsError):
                 (self._target / entry.path).mkdir()
                 (self._target / entry.path).chmod(entry.mode)

@@ -1,8 +1,12 @@
-"""Second copies of a file that cost nothing: reflinks (own inode, shared extents until written to) and hard links."""
+"""Links of every kind, and whether a file system has them.
+
+Reflinks (own inode, shared extents until written to) and hard links are second copies that cost nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import uuid
@@ -73,6 +77,19 @@ def can_clone(directory: Path) -> bool:
         for path in (original, copy):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def can_link(directory: Path) -> bool:
+    """Whether the file system of a directory has symbolic links: tried. Where nothing may be written it is assumed."""
+    trial = temporary_in(directory)
+    try:
+        trial.symlink_to("nowhere")
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EROFS)
+    trial.unlink()
+    return True
 
 
 def hard_link(source: Path, target: Path) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from casmodels.listings import Listing, read_listing
-from casmodels.views.clones import can_clone, temporary_in
+from casmodels.views.clones import can_clone, can_link
 from casmodels.views.copies import Copies
 from casmodels.views.layout import (
     BLOBS,
@@ -25,7 +24,7 @@ from casmodels.views.layout import (
 from casmodels.views.materialise import LinkMode
 from casmodels.views.progress import Unwatched, WriteProgress
 from casmodels.views.repo_folder import RepoFolder
-from casmodels.views.targets import alone, check_space, nearest_existing, real_target
+from casmodels.views.targets import alone, check_space, nameable, nearest_existing, real_target
 from casstore import files
 from casstore.catalog import Reader
 from casstore.digests import Digest
@@ -60,17 +59,13 @@ class Added:
 
 
 class HubView:
-    """One view. ``home`` is what HF_HOME is set to; the cache itself is its folder ``hub``.
+    """One view. ``home`` is what HF_HOME is set to; the cache itself is its folder ``hub``."""
 
-    ``symlinks`` says whether snapshots are made of links (None: where the file system has them).
-    """
-
-    def __init__(self, home: Path, store_directory: Path, places: Places, *, symlinks: bool | None = None) -> None:
+    def __init__(self, home: Path, store_directory: Path, places: Places) -> None:
         self.home = home.absolute()
         self.hub = self.home.resolve() / "hub"
         self._store_directory = store_directory
         self._places = places
-        self._symlinks = symlinks
 
     def exports(self, token_path: Path | None = None, *, over_hub_cache: bool = False) -> dict[str, str]:
         """The variables that point the Hugging Face libraries here, in order.
@@ -120,10 +115,10 @@ class HubView:
             directory = self._folder(name)
             self._tag()
             files.make_directory(directory / BLOBS)
-            with alone(directory):
+            with nameable(), alone(directory):
                 folder = RepoFolder(reader, self._places, directory, name)
                 written = folder.add(
-                    listing, copies, link=link, symlinks=self._makes_links(directory), progress=progress or Unwatched()
+                    listing, copies, link=link, symlinks=can_link(directory), progress=progress or Unwatched()
                 )
             kept += [f"{directory.name}/{path}" for path in folder.foreign]
             ways |= {one.how for one in written}
@@ -167,11 +162,12 @@ class HubView:
     def _folder(self, name: str) -> Path:
         """A model's folder. Raises InvalidInputError when another's would be taken for it."""
         directory = self.hub / folder_name(name)
-        if directory.exists() and directory not in self.hub.iterdir():
-            raise InvalidInputError(
-                f"the file system of {self.hub} takes {name!r} and another model for one",
-                remedy="choose a directory on a file system that tells upper from lower case",
-            )
+        for place in self.places():
+            if place.name != name and directory.exists() and directory.samefile(place.path):
+                raise InvalidInputError(
+                    f"the file system of {self.hub} takes {name!r} and {place.name!r} for one",
+                    remedy="choose a directory on a file system that tells upper from lower case",
+                )
         return directory
 
     def _is_ours(self) -> bool:
@@ -196,7 +192,7 @@ class HubView:
         needed: dict[Path, tuple[Digest, int]] = {}
         for name, listing in listings:
             directory = self._folder(name)
-            links = self._makes_links(directory)
+            links = can_link(nearest_existing(directory))
             for path, file in listing.files.items():
                 target = directory / (f"{BLOBS}/{file.etag}" if links else snapshot_path(listing.commit, path))
                 if not _has_size(target, file.size_bytes):
@@ -206,29 +202,12 @@ class HubView:
         needed_bytes = sum(size for blob, size in needed.values() if not (shares and copies.are_noted(blob)))
         check_space(self.hub, needed_bytes)
 
-    def _makes_links(self, directory: Path) -> bool:
-        """Whether snapshots are made of links here."""
-        return _can_link(nearest_existing(directory)) if self._symlinks is None else self._symlinks
-
 
 def _has_size(path: Path, size_bytes: int) -> bool:
     try:
         return path.stat().st_size == size_bytes
     except OSError:
         return False
-
-
-def _can_link(directory: Path) -> bool:
-    """Whether the file system of a directory has symbolic links: tried. Where nothing may be written it is assumed."""
-    trial = temporary_in(directory)
-    try:
-        trial.symlink_to(BLOBS)
-    except NotImplementedError:
-        return False
-    except OSError as error:
-        return error.errno in (errno.EACCES, errno.EROFS)
-    trial.unlink()
-    return True
 
 
 def _repo_folders(directory: Path) -> list[str]:

@@ -182,6 +182,7 @@ class Materialiser:
     def _decoded(self, wanted: Wanted, temporary: Path, task: FileTask) -> Written:
         """The bytes from the store, checked as a whole while they are written."""
         with files.translated(temporary):
+            files.announce("create", temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o666)
         try:

@@ -54,6 +54,7 @@ class Planner:
         self._before = frozenset(before)
         self._statuses: dict[str, os.stat_result | None] = {}
         self._going: set[str] = set()
+        self._going_inodes: set[tuple[int, int]] = set()
         self._plan = Plan()
 
     def plan(self, wanted: Iterable[Entry], left_alone: Container[str] = ()) -> Plan:
@@ -165,13 +166,15 @@ class Planner:
 
     def _claim(self, path: str, status: os.stat_result) -> None:
         """Note what is about to be overwritten if it is the user's."""
-        if not self._is_ours(path, status):
+        # Where upper and lower case are one, it may be what is about to go under its old name.
+        if (status.st_dev, status.st_ino) not in self._going_inodes and not self._is_ours(path, status):
             self._plan.edited.append(path)
         self._plan.freed_bytes[path] = status.st_size
 
     def _remove(self, path: str, status: os.stat_result) -> None:
         self._plan.removals.append(path)
         self._going.add(path)
+        self._going_inodes.add((status.st_dev, status.st_ino))
         self._plan.freed_bytes[path] = status.st_size
 
     def _make(self, entry: Entry) -> None:
@@ -185,14 +188,9 @@ class Planner:
 
     def _rewrite_renamed(self, entries: Mapping[str, Entry]) -> None:
         """Where upper and lower case are one, a file may be right under its new name and about to go under its old."""
-        going = set()
-        for path in self._going:
-            status = self._status(path)
-            if status is not None and status.st_nlink == 1:
-                going.add((status.st_dev, status.st_ino))
         for path in [*self._plan.right]:
             status = self._status(path)
-            if status is not None and (status.st_dev, status.st_ino) in going:
+            if status is not None and (status.st_dev, status.st_ino) in self._going_inodes:
                 del self._plan.right[path]
                 self._plan.files.append(entries[path])
         self._plan.modes = [entry for entry in self._plan.modes if entry.path in self._plan.right]

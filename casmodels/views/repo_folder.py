@@ -167,8 +167,7 @@ class RepoFolder:
 
     def _make_link(self, where: str, text: str) -> None:
         temporary = temporary_in(self._staging)
-        with files.translated(temporary):
-            temporary.symlink_to(text)
+        files.make_link(temporary, text)
         files.rename(temporary, self._directory / where)
 
     def _point(self, version: Version) -> None:
@@ -214,6 +213,7 @@ class RepoFolder:
         temporary = temporary_in(self._staging)
         try:
             with files.translated(temporary):
+                files.announce("create", temporary)
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
             try:
                 files.write_all(descriptor, content, temporary)

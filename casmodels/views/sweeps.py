@@ -87,7 +87,8 @@ def drop_unused(places: Places, days: float, *, dry_run: bool = False) -> Cleanu
     sweep = _Sweep(dry_run)
     for place in places.all(PlaceKind.VIEW):
         if _last_used_ns(place) < before_ns:
-            _remove_folder(sweep, places, place)
+            with contextlib.suppress(BusyError):  # it is being used this very moment
+                _remove_folder(sweep, places, place, wait=False)
     return sweep.result()
 
 
@@ -119,10 +120,10 @@ def _last_used_ns(place: Place) -> int:
     return max(times)
 
 
-def _remove_folder(sweep: _Sweep, places: Places, place: Place) -> None:
+def _remove_folder(sweep: _Sweep, places: Places, place: Place, *, wait: bool = True) -> None:
     directory = Path(place.path)
     if directory.is_dir():
-        with alone(directory):
+        with alone(directory, wait=wait):
             _empty_folder(sweep, directory, place)
     if not sweep.dry_run:
         places.forget(directory)

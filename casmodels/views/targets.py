@@ -99,6 +99,21 @@ def remove_temporaries(directory: Path) -> int:
     return freed_bytes
 
 
+@contextlib.contextmanager
+def nameable() -> Iterator[None]:
+    """Raise InvalidInputError where a file system cannot hold a name: too long, no text, or a character too many."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG):
+            raise
+        name = error.filename2 or error.filename
+        raise InvalidInputError(
+            f"{name!r} cannot be a name on this file system: {error.strerror}",
+            remedy="choose a directory on another file system",
+        ) from error
+
+
 def make_parents(root: Path, path: str) -> None:
     """Make the directories above ``root/path``, never going through a link below ``root``.
 
@@ -107,8 +122,10 @@ def make_parents(root: Path, path: str) -> None:
     here = root
     for part in path.split("/")[:-1]:
         here = here / part
-        with files.translated(here), contextlib.suppress(FileExistsError):
-            here.mkdir()
+        if not os.path.lexists(here):
+            files.announce("mkdir", here)
+            with files.translated(here), contextlib.suppress(FileExistsError):
+                here.mkdir()
         _check_directory(here)
 
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 from casmodels.errors import InvalidInputError
 from casmodels.views import checkouts
 from casmodels.views.checkouts import InTheWayError
+from casmodels.views.progress import Unwatched
 from casstore import files
 from casstore.errors import DamagedError, FullError, StoreError
-from casstore.index.places import Places
+from tests.models.views.shelf import KilledError, Killer
 
 Look = Callable[[Path], dict[str, object]]
 
@@ -319,43 +321,6 @@ def test_a_wrong_chunk_is_named_and_leaves_no_file(shelf: Any, tmp_path: Path) -
     assert list((tmp_path / "out").iterdir()) == []
 
 
-class KilledError(BaseException):
-    pass
-
-
-class Killer:
-    """Kills at the n-th change of the disk; from then on nothing is done, as the process is gone."""
-
-    def __init__(self) -> None:
-        self.left: int | None = None
-
-    def __call__(self, operation: str, path: str) -> None:
-        if self.left is not None:
-            self.left -= 1
-            self.refuse_the_dead()
-
-    def refuse_the_dead(self) -> None:
-        if self.left is not None and self.left <= 0:
-            raise KilledError
-
-    def guard(self, change: Callable[..., None]) -> Callable[..., None]:
-        def guarded(*args: Any, **options: Any) -> None:
-            self.refuse_the_dead()
-            change(*args, **options)
-
-        return guarded
-
-
-@pytest.fixture
-def killer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Killer]:
-    killer = Killer()
-    monkeypatch.setattr(Path, "unlink", killer.guard(Path.unlink))
-    monkeypatch.setattr(Places, "save", killer.guard(Places.save))
-    files.set_hook(killer)
-    yield killer
-    files.set_hook(None)
-
-
 def test_a_kill_at_any_moment_tears_nothing_and_the_next_run_finishes(
     shelf: Any, tmp_path: Path, listing: Look, killer: Killer
 ) -> None:
@@ -424,3 +389,63 @@ def test_a_place_that_is_a_view_is_refused(shelf: Any, tmp_path: Path) -> None:
     shelf.store.places.save(replace(place, kind="view"))
     with pytest.raises(InvalidInputError, match="view"):
         shelf.checkout(version, tmp_path / "out")
+
+
+def test_an_interrupt_leaves_what_is_done_and_no_leftovers(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    version = shelf.put("mine", {f"{number}.bin": bytes([number]) * 50_000 for number in range(20)})
+
+    class Interrupting:
+        def expect(self, files: int, size_bytes: int) -> None:
+            assert (files, size_bytes) == (20, 1_000_000)
+
+        def start(self, label: str, total_bytes: int | None) -> Any:
+            assert total_bytes == 50_000
+            if label.startswith("15.bin"):
+                raise KeyboardInterrupt
+            return Unwatched().start(label, total_bytes)
+
+    with pytest.raises(KeyboardInterrupt):
+        shelf.checkout(version, tmp_path / "out", progress=Interrupting())
+    left = listing(tmp_path / "out")
+    assert all(path.endswith(".bin") and len(data) == 50_000 for path, data in left.items() if isinstance(data, bytes))
+    result = shelf.checkout(version, tmp_path / "out")
+    assert result.written_files == 20 - len(left)
+
+
+def test_a_file_system_without_links_is_found_out_first(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    version = shelf.put("mine", FIRST)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(InvalidInputError, match="'latest'"):
+        shelf.checkout(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert shelf.checkout(version, tmp_path / "out", include=["*.json", "*.bin"]).written_files == 2
+
+
+def test_a_name_that_the_file_system_cannot_hold_is_named(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("mine", {"n" * 300: b""})
+    with pytest.raises(InvalidInputError, match="cannot be a name"):
+        shelf.checkout(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_every_file_whole(shelf: Any, tmp_path: Path, listing: Look) -> None:
+    first, second = shelf.put("mine", {"a": b"1" * 1000}), shelf.put("mine", {"a": b"2" * 1000, "b": b"3"})
+    shelf.checkout(first, tmp_path / "out")
+
+    def fill(operation: str, path: str) -> None:
+        if operation == "write" and ".casmodels-" in path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = files.set_hook(fill)
+    try:
+        with pytest.raises(FullError):
+            shelf.checkout(second, tmp_path / "out")
+    finally:
+        files.set_hook(before)
+    assert listing(tmp_path / "out") == {"a": b"1" * 1000}
+    assert shelf.checkout(second, tmp_path / "out").written_files == 2

@@ -16,8 +16,10 @@ import pytest
 from casmodels.errors import InvalidInputError
 from casmodels.views.contents import link_target
 from casmodels.views.materialise import LinkMode
+from casmodels.views.sweeps import remove_models
 from casstore.digests import git_blob_digest
 from casstore.errors import FullError, StoreError
+from tests.models.views.shelf import KilledError, Killer
 
 Look = Callable[[Path], dict[str, object]]
 
@@ -284,14 +286,24 @@ def test_space_is_checked_for_all_models_before_any(
     shelf.add(shelf.view(tmp_path / "first"), ("one", one), ("two", two))
 
 
-def test_without_links_snapshots_hold_the_files(shelf: Any, tmp_path: Path, listing: Look) -> None:
+def test_without_links_snapshots_hold_the_files(
+    shelf: Any, tmp_path: Path, listing: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
     version = shelf.put("mine", MODEL)
-    view = shelf.view(tmp_path / "home", symlinks=False)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    view = shelf.view(tmp_path / "home")
     added = shelf.add(view, ("mine", version))
     assert listing(added.snapshots[0].path) == MODEL
     assert shelf.add(view, ("mine", version)).written_bytes == 0
     (added.snapshots[0].path / "config.json").write_bytes(b"?!")
     assert shelf.add(view, ("mine", version)).written_bytes == 2
+    (added.snapshots[0].path / "own.txt").write_bytes(b"own")
+    result = remove_models(view, shelf.store.places)
+    assert result.kept == (str(added.snapshots[0].path / "own.txt"),)
+    assert set(listing(added.snapshots[0].path)) == {"own.txt"}
 
 
 def test_two_at_once_make_one_view(shelf: Any, tmp_path: Path) -> None:
@@ -333,3 +345,34 @@ def test_refs_that_cannot_both_be_files_are_named(shelf: Any, tmp_path: Path) ->
     added = shelf.add(view, ("mine", one), ("mine", first))
     assert added.kept == ("models--mine/refs/v1/b",)
     assert (view.hub / "models--mine/refs/v1").read_text() == one.hex[:40]
+
+
+def test_a_kill_at_any_moment_leaves_no_half_snapshot_under_a_ref(
+    shelf: Any, tmp_path: Path, listing: Look, killer: Killer
+) -> None:
+    first, second = shelf.put("mine", {"a": b"1", "x/b": b"2"}), shelf.put("mine", {"a": b"3", "x/c": b"4"})
+    survived = False
+    for at in range(1, 200):
+        view = shelf.view(tmp_path / f"home{at}")
+        shelf.add(view, ("mine", first))
+        killer.left = at
+        try:
+            shelf.add(view, ("mine", second))
+            survived = True
+        except KilledError:
+            pass
+        finally:
+            killer.left = None
+        folder = view.hub / "models--mine"
+        commit = (folder / "refs/main").read_text()
+        snapshot = folder / "snapshots" / commit
+        content = {path: (snapshot / path).read_bytes() for path in ("a", "x/b", "x/c") if (snapshot / path).exists()}
+        assert content in ({"a": b"1", "x/b": b"2"}, {"a": b"3", "x/c": b"4"}), at
+        shelf.add(view, ("mine", second))
+        assert (folder / "refs/main").read_text() == second.hex[:40]
+        assert listing(folder / "blobs").keys() == {path.rpartition("/")[2] for path in view.places()[0].files}
+        remove_models(view, shelf.store.places)
+        assert not view.home.exists(), at
+        if survived:
+            return
+    raise AssertionError("the run never came to its end")
