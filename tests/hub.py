@@ -131,6 +131,8 @@ class FakeHub:
         """False: like a mirror that knows nothing of ``?blobs=true``."""
         self.raw_siblings: list[dict[str, Any]] | None = None
         """Whatever a hostile server would list instead."""
+        self.info_headers: dict[str, str] = {}
+        """More headers of every info."""
         self.closing = threading.Event()
         self.mutex = threading.Lock()
         self._host = host
@@ -328,7 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._tree(files)
         if verb == "paths-info":
             return self._json([_tree_entry(path, files[path]) for path in self._form.get("paths", []) if path in files])
-        return self._json(self._info(repo, commit))
+        return self._json(self._info(repo, commit), self.hub.info_headers)
 
     def _info(self, repo: Repo, commit: str) -> dict[str, Any]:
         with_blobs = "blobs" in self._query and self.hub.siblings_have_blobs

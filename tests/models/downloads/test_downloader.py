@@ -455,6 +455,7 @@ def test_a_redirect_back_gets_the_token_again(hub: FakeHub, make: Make) -> None:
         ("https://hub.co", "https://cdn.hub.co/a", False),
         ("https://hub.co", "https://hub.co:8443/a", False),
         ("http://hub.co:8080", "http://hub.co/a", False),
+        ("https://hub.co:8080", "http://hub.co:8080/a", False),
         ("https://hub.co", "https://hub.co.evil.org/a", False),
         ("https://hub.co", "https://evil.org/https://hub.co/", False),
         ("https://hub.co", "https://hub.co@evil.org/", False),
@@ -597,6 +598,18 @@ def test_leaving_the_loop_stops_the_rest(hub: FakeHub, make: Make, tmp_path: Pat
         outcome.downloaded.discard()
         break
     assert time.monotonic() - began < 5
+
+
+def test_what_the_caller_never_came_to_see_is_let_go(hub: FakeHub, make: Make, tmp_path: Path) -> None:
+    for outcome in make(workers=4).fetch_all(many(hub, 4)):
+        assert outcome.downloaded is not None
+        outcome.downloaded.discard()
+        deadline = time.monotonic() + 5
+        while len(hub.seen) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        break
+    assert len(list_partials(tmp_path / "partials")) == 3
 
 
 def test_a_file_that_another_holds_is_waited_for(hub: FakeHub, make: Make, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -90,8 +91,23 @@ def test_two_processes_at_once_do_not_write_over_each_other(hub: FakeHub, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def hold(directory: Path) -> Partial:
-    return Partial.hold(directory, Download("m", "key", (Location("http://127.0.0.1/"),), 9), lambda _: True)
+def test_a_part_that_was_unlinked_before_it_was_locked_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    unlinked = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not unlinked:
+            unlinked.append((tmp_path / "key.part").unlink())
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    partial = Partial.hold(tmp_path, Download("m", "key", (Location("http://127.0.0.1/"),)), lambda _: False)
+    partial.append(b"data")
+    assert (tmp_path / "key.part").read_bytes() == b"data"
+    assert partial.waited
+    partial.let_go(remove=True)
 
 
 def leave(hub: FakeHub, directory: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_library_asks_nothing_else_in_a_fresh_process(hub: FakeHub, tmp_path
         "AGENT": "x",
     }
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert run.stderr == ""
+    assert run.stderr == "own use\n"
     assert [(seen.path, seen.token) for seen in hub.seen] == [("/api/models/org/name/revision/main", None)]
 
 
