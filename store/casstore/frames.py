@@ -111,8 +111,8 @@ def parse_frame(data: Buffer, *, check: bool) -> tuple[FrameHeader, memoryview]:
         raise DamagedError(f"the frame of {header.digest.hex()}", "it has another length than its header says")
     payload = view[HEADER_BYTES + len(header.hint) :]
     if check:
-        hasher = blake3(header.fields())
-        hasher.update(payload)
+        hasher = blake3(view[: _FIELDS.size])
+        hasher.update(view[HEADER_BYTES:])
         if hasher.digest(length=CHECKSUM_BYTES) != view[_FIELDS.size : HEADER_BYTES]:
             raise DamagedError(f"the frame of {header.digest.hex()}", "its checksum does not match")
     return header, payload

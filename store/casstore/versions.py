@@ -78,7 +78,7 @@ class Version:
             if not isinstance(version.metadata, dict) or version.encoded != data:
                 raise DamagedError(what, "it is not encoded as it should be")
             return version
-        except (ValueError, KeyError, TypeError, RecursionError, InvalidInputError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
             raise DamagedError(what, "it is not a version record") from error
 
 
