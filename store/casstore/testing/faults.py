@@ -1,0 +1,69 @@
+"""Faults: hooks for the seam (`casstore.files`) that record, fail or kill at any single call that changes the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from casstore import files
+from casstore.files import Hook
+
+
+@contextlib.contextmanager
+def hooked(hook: Hook) -> Iterator[None]:
+    """Run with a hook in the seam."""
+    before = files.set_hook(hook)
+    try:
+        yield
+    finally:
+        files.set_hook(before)
+
+
+@dataclass(slots=True)
+class Recording:
+    """Remembers the calls: pairs of operation and path."""
+
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def __call__(self, operation: str, path: str) -> None:
+        self.calls.append((operation, path))
+
+
+@dataclass(slots=True)
+class Failing:
+    """Raises an OSError of that number before calls that match, the first ``skip`` of them left alone.
+
+    ``times`` is how many fail, None for all of them: a disk that is full stays full.
+    """
+
+    number: int
+    operation: str | None = None
+    path_part: str = ""
+    skip: int = 0
+    times: int | None = None
+    failed: int = 0
+
+    def __call__(self, operation: str, path: str) -> None:
+        if self.operation not in (None, operation) or self.path_part not in path:
+            return
+        if self.skip:
+            self.skip -= 1
+        elif self.times is None or self.failed < self.times:
+            self.failed += 1
+            raise OSError(self.number, os.strerror(self.number), path)
+
+
+@dataclass(slots=True)
+class Killing:
+    """Ends the process with SIGKILL before call number ``at`` (0 is the first)."""
+
+    at: int
+    seen: int = 0
+
+    def __call__(self, _operation: str, _path: str) -> None:
+        if self.seen == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.seen += 1
