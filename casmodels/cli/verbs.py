@@ -100,15 +100,18 @@ class LazyGroup(TyperGroup):
         """See TyperGroup."""
         if cmd_name not in VERBS:
             return None
-        from importlib import import_module
+        if cmd_name not in self.commands:
+            from importlib import import_module
 
-        from typer.main import get_group
+            from typer.main import get_group
 
-        module = import_module(f"casmodels.cli.{VERBS[cmd_name]}")
-        command = get_group(module.app).commands[cmd_name]
-        if isinstance(command, Command):
-            command.share([param for param in self.params if param.name in Session.__slots__])
-        return command
+            shared = [param for param in self.params if param.name in Session.__slots__]
+            module = import_module(f"casmodels.cli.{VERBS[cmd_name]}")
+            for name, command in get_group(module.app).commands.items():
+                if isinstance(command, Command):
+                    command.share(shared)
+                self.commands[name] = command
+        return self.commands[cmd_name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See TyperGroup; knows the words of other tools, and ``help``."""
