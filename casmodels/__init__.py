@@ -8,15 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from casmodels.release import __version__
+
 if TYPE_CHECKING:
     from casmodels.library import PullOptions, Store
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
 
-__version__ = "0.1.0"
-
-__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError"]
+__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError", "__version__"]
 
 _HOMES = {
     "ModelSpec": "casmodels.specs",

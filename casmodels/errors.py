@@ -19,9 +19,7 @@ class MissingExtraError(InvalidInputError):
     kind = "missing-extra"
 
     def __init__(self, extra: str) -> None:
-        super().__init__(
-            f"the extra {extra!r} is not installed", remedy=f"run `pip install 'casmodels[{extra}]'`"
-        )
+        super().__init__(f"the extra {extra!r} is not installed", remedy=f"run `pip install 'casmodels[{extra}]'`")
         self.extra = extra
 
 

@@ -11,6 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(
     path for folder in ("casmodels", "store", "tests", "benchmarks", "demo") for path in (ROOT / folder).rglob("*.py")
 )
+READERS = {
+    "casmodels/config.py",
+    "casmodels/cli/completion.py",  # a shell asks for completions through variables
+}
 FILE_LINES = 600
 FUNCTION_LINES = 70
 
@@ -34,7 +38,7 @@ def test_only_the_configuration_reads_the_environment(package: str) -> None:
     readers = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / package).rglob("*.py"))
-        if path.relative_to(ROOT).as_posix() != "casmodels/config.py"
+        if path.relative_to(ROOT).as_posix() not in READERS
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb", "putenv")
     ]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from casmodels.cli.output import shown, size
-from casmodels.library.progress import Progress, SilentProgress
+from casmodels.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Drawing

@@ -26,7 +26,7 @@ def configure(*, verbosity: int, as_json: bool) -> None:
 
 
 def write_event(event: Mapping[str, object]) -> None:
-    """Log what the library reported (casmodels.library.progress says which keys an event has)."""
+    """Log what the library reported (casmodels.progress says which keys an event has)."""
     fields = {key: value for key, value in event.items() if key not in ("text", "logger", "level")}
     level = logging.getLevelNamesMapping().get(str(event.get("level", "info")).upper(), logging.INFO)
     text = str(event["text"]) if "text" in event else _sentence(fields)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from casmodels.config import Config
     from casmodels.library import Store
-    from casmodels.library.progress import Progress
+    from casmodels.progress import Progress
 
 
 class UsageError(InvalidInputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -113,10 +114,14 @@ def _print_exports(exports: Mapping[str, str], shell: Shell) -> None:
     write_out_bytes(os.fsencode(export_line(name, value, shell) + "\n") for name, value in exports.items())
 
 
+_POWERSHELL_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")
+"""What PowerShell takes for a single quote; doubled, it stands for itself."""
+
+
 def export_line(name: str, value: str, shell: Shell) -> str:
     """The line that sets a variable in a shell, whatever characters the value has."""
     if shell is Shell.POWERSHELL:
-        return f"$env:{name} = '" + value.replace("'", "''") + "'"
+        return f"$env:{name} = '" + _POWERSHELL_QUOTES.sub(r"\g<0>\g<0>", value) + "'"
     if shell is Shell.FISH:
         # fish cuts a command's output at newlines before `eval` sees it, so a newline is written as an escape.
         quoted = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "'\\n'")

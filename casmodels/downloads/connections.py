@@ -6,7 +6,6 @@ stops that, while the proxies of the environment still count.
 
 from __future__ import annotations
 
-import platform
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -19,11 +18,11 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
-from casmodels import __version__
 from casmodels.downloads.download import Download, Location
 from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import TransientError, asked_seconds, is_transient
 from casmodels.errors import NetworkError, UpstreamError
+from casmodels.release import user_agent
 from casstore.errors import InvalidInputError
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -102,7 +101,7 @@ class Connections:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._session.headers.clear()
-        self._session.headers["User-Agent"] = f"casmodels/{__version__}; python/{platform.python_version()}"
+        self._session.headers["User-Agent"] = user_agent()
         self._session.headers["Accept"] = "*/*"
         self._session.headers["Accept-Encoding"] = "identity"
 

@@ -233,6 +233,10 @@ def _new_table(machine: _Machine, _: object) -> None:
     machine.set_items(items)
 
 
+def _drop_to_mark(machine: _Machine, _: object) -> None:
+    machine.pop_to_mark()
+
+
 def _ignore(machine: _Machine, _: object) -> None:
     """Framing: the operation says nothing about values."""
 
@@ -254,7 +258,7 @@ _ACTIONS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "NEWFALSE": _constant(False),
     "MARK": _constant(_MARK),
     "POP": lambda machine, _: machine.stack.pop(),
-    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
+    "POP_MARK": _drop_to_mark,
     "DUP": lambda machine, _: machine.push(machine.top()),
     "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, place: machine.remember(place)),

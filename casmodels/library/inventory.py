@@ -9,6 +9,7 @@ from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
 from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
 from casmodels.specs import ModelSpec
+from casmodels.views.hub_cache import occupied_bytes
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -84,14 +85,12 @@ def stats(context: Context, name: str | None) -> StatsResult:
         refs = reader.refs(RefKind.VERSION, wanted)
         logical = sum(reader.tree(reader.version(ref.target).tree).size_bytes for ref in refs)
         usage = reader.usage(None if wanted is None else [ref.target for ref in refs])
-    places = engine.places.all(PlaceKind.VIEW)
-    views_bytes = sum(state.size_bytes for place in places for state in place.files.values())
     return StatsResult(
         logical_bytes=logical,
         unique_bytes=usage.raw_bytes,
         stored_bytes=usage.stored_bytes,
         index_bytes=usage.index_bytes,
-        views_bytes=views_bytes,
+        views_bytes=occupied_bytes(engine.places.all(PlaceKind.VIEW, wanted)),
         models=len({ref.key.name for ref in refs}),
         versions=len(refs),
         chunks=usage.chunks,

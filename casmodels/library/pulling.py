@@ -10,7 +10,7 @@ from casmodels.errors import InterruptedPullError, MissingUpstreamError, Unknown
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
-from casmodels.library.progress import Progress, SilentProgress
+from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
 from casmodels.specs import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casstore.catalog import Reader

@@ -12,8 +12,8 @@ from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded, Downloader
 from casmodels.errors import MissingUpstreamError, OfflineError
 from casmodels.library.names import Found, versions_of
-from casmodels.library.progress import Task
 from casmodels.library.pulling import Pull
+from casmodels.progress import Task
 from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile

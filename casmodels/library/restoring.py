@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, find
-from casmodels.library.progress import Progress
+from casmodels.progress import Progress
 from casmodels.results import CheckoutResult
 from casmodels.views.checkouts import Checkout
 from casmodels.views.checkouts import checkout as check_out

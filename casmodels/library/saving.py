@@ -10,7 +10,7 @@ from typing import Any
 
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, find, newest, versions_of
-from casmodels.library.progress import Progress, SilentProgress
+from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckpointResult
 from casmodels.sources.local import LocalEntry, LocalListing, scan
 from casstore.catalog import Reader

@@ -11,7 +11,7 @@ from casmodels import config as configuration
 from casmodels.config import Config
 from casmodels.library.context import Context
 from casmodels.library.options import PullOptions
-from casmodels.library.progress import Progress
+from casmodels.progress import Progress
 from casmodels.registry import Registry
 from casmodels.results import (
     CheckoutResult,

@@ -11,7 +11,7 @@ from casmodels.library import viewing
 from casmodels.library.context import Context
 from casmodels.library.leftovers import cleanup
 from casmodels.library.names import existing_name, find
-from casmodels.library.progress import Progress
+from casmodels.progress import Progress
 from casmodels.results import Damage, GcResult, RepairResult, VerifyResult
 from casmodels.specs import parse_versioned
 from casstore.catalog import Reader

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from casmodels.library.context import Context
-from casmodels.library.names import existing_name, find
-from casmodels.library.progress import Progress
+from casmodels.library.names import find, stored_name
+from casmodels.progress import Progress
 from casmodels.results import CleanupResult, ViewResult
-from casmodels.specs import commit_of
+from casmodels.specs import commit_of, parse_versioned
 from casmodels.views import sweeps
 from casmodels.views.hub_cache import HubView
 from casmodels.views.layout import SNAPSHOTS
@@ -44,9 +44,9 @@ def view(
 def remove_view(context: Context, models: Sequence[str], path: Path | None) -> ViewResult:
     """Take models, or all that the store put there, out of a Hub cache; what others made stays."""
     engine = context.engine()
-    with engine.reading() as reader:
-        names = [existing_name(reader, context.registry, model.partition("@")[0]) for model in models]
+    with engine.reading():
         hub_view = _hub_view(context, path)
+        names = [_name_in(hub_view, context, model) for model in models]
         swept = sweeps.remove_models(hub_view, engine.places, names)
     return _result(context, hub_view, kept=swept.kept)
 
@@ -69,7 +69,7 @@ def snapshot_in_view(places: Places, reader: Reader, name: str, digest: Digest) 
     commit = commit_of(reader.version(digest))
     for place in places.all(PlaceKind.VIEW, name):
         snapshot = Path(place.path) / SNAPSHOTS / commit
-        if place.version == digest and snapshot.is_dir():
+        if snapshot.is_dir():
             return str(snapshot)
     return None
 
@@ -82,6 +82,12 @@ def drop_unused(context: Context, days: int, *, dry_run: bool) -> CleanupResult:
 def clean(context: Context, *, dry_run: bool) -> CleanupResult:
     """Remove from all views the temporary files that casmodels left there."""
     return sweeps.cleanup(context.engine().places, dry_run=dry_run)
+
+
+def _name_in(hub_view: HubView, context: Context, model: str) -> str:
+    """The name that a model has in a view, whether or not the store still has it."""
+    name = parse_versioned(model).name
+    return name if name in hub_view.models() else stored_name(context.registry, name)
 
 
 def _hub_view(context: Context, path: Path | None) -> HubView:

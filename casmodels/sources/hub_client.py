@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-import platform
 import random
 import ssl
 import warnings
@@ -25,10 +24,10 @@ with warnings.catch_warnings():
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
     from huggingface_hub.hf_api import RepoFile
 
-from casmodels import __version__
 from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import Attempts, RetryPolicy, TransientError, asked_seconds, is_transient
 from casmodels.errors import NetworkError, OfflineError, UpstreamError
+from casmodels.release import user_agent
 from casstore.errors import InvalidInputError
 
 _Answer = TypeVar("_Answer")
@@ -143,7 +142,7 @@ class _Api(HfApi):
         super().__init__(endpoint=endpoint, token=token if token is not None else False)
 
     def _build_hf_headers(self, *_: Any, **__: Any) -> dict[str, str]:
-        headers = {"user-agent": f"casmodels/{__version__}; python/{platform.python_version()}"}
+        headers = {"user-agent": user_agent()}
         if isinstance(self.token, str):
             headers["authorization"] = f"Bearer {self.token}"
         return headers

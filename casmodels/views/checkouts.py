@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckoutResult
 from casmodels.views.clashes import refuse_clashes
 from casmodels.views.clones import can_link, temporary_in
@@ -17,7 +18,6 @@ from casmodels.views.copies import Copies
 from casmodels.views.history import History, read_tree
 from casmodels.views.materialise import WORKERS, LinkMode, Materialiser, Wanted, Written
 from casmodels.views.plans import Plan, Planner
-from casmodels.views.progress import Unwatched, WriteProgress
 from casmodels.views.targets import (
     alone,
     check_parents,
@@ -74,7 +74,7 @@ def checkout(
     directory: Path,
     *,
     force: bool = False,
-    progress: WriteProgress | None = None,
+    progress: Progress | None = None,
 ) -> CheckoutResult:
     """Bring a directory, which need not exist, to a version.
 
@@ -88,7 +88,7 @@ def checkout(
     started = time.monotonic()
     target = real_target(directory, store_directory)
     with nameable(), _made(target, wanted), alone(target):
-        run = _Run(reader, places, wanted, target, progress or Unwatched())
+        run = _Run(reader, places, wanted, target, progress or SilentProgress())
         plan = run.plan(force=force)
         written = run.carry_out(plan)
     taken = [entry for entry in wanted.tree.files if wanted.takes(entry.path)]
@@ -124,7 +124,7 @@ def _made(target: Path, wanted: Checkout) -> Iterator[None]:
 class _Run:
     """One checkout, by the only one that is at the directory."""
 
-    def __init__(self, reader: Reader, places: Places, wanted: Checkout, target: Path, progress: WriteProgress) -> None:
+    def __init__(self, reader: Reader, places: Places, wanted: Checkout, target: Path, progress: Progress) -> None:
         self._reader = reader
         self._places = places
         self._wanted = wanted

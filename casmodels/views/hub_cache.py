@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from casmodels.listings import Listing, read_listing
+from casmodels.progress import Progress, SilentProgress
 from casmodels.views.clones import can_clone, can_link
 from casmodels.views.copies import Copies
 from casmodels.views.layout import (
@@ -22,7 +23,6 @@ from casmodels.views.layout import (
     snapshot_path,
 )
 from casmodels.views.materialise import LinkMode
-from casmodels.views.progress import Unwatched, WriteProgress
 from casmodels.views.repo_folder import RepoFolder
 from casmodels.views.targets import alone, check_space, nameable, nearest_existing, real_target
 from casstore import files
@@ -99,7 +99,7 @@ class HubView:
         wanted: Sequence[tuple[str, Digest]],
         *,
         link: LinkMode = LinkMode.AUTO,
-        progress: WriteProgress | None = None,
+        progress: Progress | None = None,
     ) -> Added:
         """See to it that versions (of a name each) lie in the view, whole.
 
@@ -118,7 +118,7 @@ class HubView:
             with nameable(), alone(directory):
                 folder = RepoFolder(reader, self._places, directory, name)
                 written = folder.add(
-                    listing, copies, link=link, symlinks=can_link(directory), progress=progress or Unwatched()
+                    listing, copies, link=link, symlinks=can_link(directory), progress=progress or SilentProgress()
                 )
             kept += [f"{directory.name}/{path}" for path in folder.foreign]
             ways |= {one.how for one in written}
@@ -141,13 +141,7 @@ class HubView:
     @property
     def size_bytes(self) -> int:
         """What the files here take that the store made, those with several names counted once."""
-        sizes: dict[tuple[int, int], int] = {}
-        for place in self.places():
-            for path in place.files:
-                with contextlib.suppress(OSError):
-                    status = (Path(place.path) / path).lstat()
-                    sizes[status.st_dev, status.st_ino] = status.st_size
-        return sum(sizes.values())
+        return occupied_bytes(self.places())
 
     def vanish_if_empty(self) -> None:
         """Remove the view's own directories when no model is left and nobody put anything else there."""
@@ -201,6 +195,17 @@ class HubView:
         shares = shares and can_clone(nearest_existing(self.hub))
         needed_bytes = sum(size for blob, size in needed.values() if not (shares and copies.are_noted(blob)))
         check_space(self.hub, needed_bytes)
+
+
+def occupied_bytes(places: Iterable[Place]) -> int:
+    """What the files that the store made at some places take now, those with several names counted once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for place in places:
+        for path in place.files:
+            with contextlib.suppress(OSError):
+                status = (Path(place.path) / path).lstat()
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:

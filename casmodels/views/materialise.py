@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from casmodels.progress import Progress, Task
 from casmodels.views.clones import can_clone, clone, hard_link, temporary_in
 from casmodels.views.contents import BACKDATED_NS
 from casmodels.views.copies import Copies
-from casmodels.views.progress import FileTask, WriteProgress
 from casmodels.views.targets import make_parents
 from casstore import files
 from casstore.catalog import Reader
@@ -81,7 +81,7 @@ class Materialiser:
         *,
         link: LinkMode,
         started_ns: int,
-        progress: WriteProgress,
+        progress: Progress,
     ) -> None:
         self._reader = reader
         self._root = root
@@ -179,7 +179,7 @@ class Materialiser:
             return None
         return Written(wanted, state, LinkMode.REFLINK)
 
-    def _decoded(self, wanted: Wanted, temporary: Path, task: FileTask) -> Written:
+    def _decoded(self, wanted: Wanted, temporary: Path, task: Task) -> Written:
         """The bytes from the store, checked as a whole while they are written."""
         with files.translated(temporary):
             files.announce("create", temporary)

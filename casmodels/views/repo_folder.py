@@ -13,6 +13,7 @@ from typing import Final
 
 from casmodels.etags import HubFile
 from casmodels.listings import Listing
+from casmodels.progress import Progress
 from casmodels.revisions import branches_of
 from casmodels.specs import commit_of
 from casmodels.views.clones import temporary_in
@@ -29,7 +30,6 @@ from casmodels.views.layout import (
     tree_listing,
 )
 from casmodels.views.materialise import LinkMode, Materialiser, Wanted, Written
-from casmodels.views.progress import WriteProgress
 from casmodels.views.targets import make_parents, remove_temporaries
 from casstore import files
 from casstore.catalog import Reader
@@ -64,7 +64,7 @@ class RepoFolder:
         self.foreign: list[str] = []
 
     def add(
-        self, listing: Listing, copies: Copies, *, link: LinkMode, symlinks: bool, progress: WriteProgress
+        self, listing: Listing, copies: Copies, *, link: LinkMode, symlinks: bool, progress: Progress
     ) -> list[Written]:
         """Make a version's snapshot: its blobs first, the refs last, so that nobody finds half of one by name."""
         remove_temporaries(self._staging)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Drawing
 
 from casmodels.cli.bars import Bars, drawn_progress, shortened
-from casmodels.library.progress import Progress, SilentProgress
+from casmodels.progress import Progress, SilentProgress
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import PULLED
 

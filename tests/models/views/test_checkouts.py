@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from casmodels.errors import InvalidInputError
+from casmodels.progress import SilentProgress
 from casmodels.views import checkouts
 from casmodels.views.checkouts import InTheWayError
-from casmodels.views.progress import Unwatched
 from casstore import files
 from casstore.errors import DamagedError, FullError, StoreError
 from tests.models.views.shelf import KilledError, Killer
@@ -402,7 +402,7 @@ def test_an_interrupt_leaves_what_is_done_and_no_leftovers(shelf: Any, tmp_path:
             assert total_bytes == 50_000
             if label.startswith("15.bin"):
                 raise KeyboardInterrupt
-            return Unwatched().start(label, total_bytes)
+            return SilentProgress().start(label, total_bytes)
 
     with pytest.raises(KeyboardInterrupt):
         shelf.checkout(version, tmp_path / "out", progress=Interrupting())
