@@ -66,11 +66,17 @@ def test_a_revision_is_resolved_with_one_request(hub: FakeHub) -> None:
 
 
 def test_the_library_asks_nothing_else_in_a_fresh_process(hub: FakeHub, tmp_path: Path) -> None:
-    """No list of agents, no telemetry, no token from the environment; nothing on stderr; HF_ENDPOINT counts
-    for all.
+    """No list of agents, no telemetry, no token from the environment, no warnings; but what the user's own code has
+    the library log is left alone.
     """
     hub.add("org/name", FILES)
-    program = f"from casmodels.sources.hub import HubSource;print(HubSource({hub.url!r}).resolve('org/name').commit)"
+    hub.info_headers = {"X-HF-Warning": "topic; a warning to whoever logs"}
+    program = (
+        "import logging;"
+        "from casmodels.sources.hub import HubSource;"
+        f"print(HubSource({hub.url!r}).resolve('org/name').commit);"
+        "logging.getLogger('huggingface_hub.utils').warning('own use')"
+    )
     environment = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path),
