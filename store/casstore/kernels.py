@@ -4,7 +4,7 @@ A word's sign is rotated to its low end, so that the whole exponent lies in the 
 ``low_bytes`` lowest bytes are all zero (a bf16 kept as fp32, say) are rotated within what is above them, so
 that those planes stay zero.
 
-NumPy does it at some 5 GB/s, loops compiled by Numba at twice that (ADR 003). Numba takes 0.3 s and 110 MiB
+NumPy does it at some 5 GB/s, loops compiled by Numba at twice that (ADR 006). Numba takes 0.3 s and 110 MiB
 to load, so only a process that has much to do loads it; one that cannot (it is missing, or finds no place to
 keep what it compiled) goes on with NumPy. Import this module only when there are words to work on.
 """

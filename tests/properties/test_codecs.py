@@ -41,12 +41,19 @@ def float_bytes(draw: st.DrawFn) -> bytes:
     return draw(st.binary(max_size=9)) + raw + draw(st.binary(max_size=9))
 
 
+class Shown(bytes):
+    """Bytes that a failure shows the beginning of."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes: {self[:40].hex()}>"
+
+
 raw_bytes = (
     st.binary(max_size=2000)
     | float_bytes()
     | st.builds(lambda part, times: part * times, st.binary(max_size=40), st.integers(0, 3000))
     | st.builds(lambda seed, n: np.random.default_rng(seed).bytes(n), st.integers(0, 99), st.integers(0, 100_000))
-)
+).map(Shown)
 
 
 @given(raw_bytes, widths)
@@ -90,7 +97,7 @@ def damaged(draw: st.DrawFn) -> tuple[int, bytes, int]:
         if position < len(mended):
             mended[position] = draw(st.integers(0, 255))
     end = draw(st.integers(0, len(mended))) if draw(st.booleans()) else len(mended)
-    return int(codec), bytes(mended[:end]) + draw(st.binary(max_size=3)), raw_length
+    return int(codec), Shown(mended[:end] + draw(st.binary(max_size=3))), raw_length
 
 
 magic = st.sampled_from((b"", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"))

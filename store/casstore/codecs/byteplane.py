@@ -94,18 +94,18 @@ def decode(stored: Buffer, raw_length: int) -> Buffer:
     view = memoryview(stored)
     try:
         width, lead_bytes, low_bytes = _HEADER.unpack_from(view)
+        if lead_bytes > min(width - 1, raw_length) or low_bytes > width:
+            raise _damaged("its header is none")
         word_type = WORD_TYPES[width]
         fronts = _HEADER.size + (width - low_bytes) * _ENTRY.size
         entries = list(_ENTRY.iter_unpack(view[_HEADER.size : fronts]))
     except (struct.error, KeyError) as error:
         raise _damaged("its header is none") from error
-    count = max(raw_length - lead_bytes, 0) // width
+    if sorted(number for number, _, _ in entries) != list(range(low_bytes, width)):
+        raise _damaged("its planes are not those of its words")
+    count = (raw_length - lead_bytes) // width
     stop = lead_bytes + count * width
     planes_at = fronts + raw_length - count * width
-    if lead_bytes > min(width - 1, raw_length) or sorted(number for number, _, _ in entries) != list(
-        range(low_bytes, width)
-    ):
-        raise _damaged("its header is none")
     if planes_at + sum(length for _, _, length in entries) != len(view):
         raise _damaged("its planes do not add up")
     raw = np.empty(raw_length, np.uint8)

@@ -34,34 +34,31 @@ class Layout:
 
 
 def guess_layout(raw: Buffer) -> Layout:
-    """The layout under which samples of at least 8 bytes look most orderly: floats show by their
-    exponents.
-    """
+    """The layout under which samples of some KiB look most orderly: floats show by their exponents."""
     whole = np.frombuffer(raw, np.uint8, count=len(raw) - len(raw) % _WIDEST)
     sample = spread_blocks(whole.reshape(-1, _WIDEST), _BLOCKS, _BLOCK_WORDS)
     cells = sample + 256 * np.arange(_WIDEST)  # one histogram for each position in the widest word
-    counts = np.bincount(cells.ravel(), minlength=256 * _WIDEST).reshape(_WIDEST, 256)
-    found, bits = 0, np.empty(0)
-    for width in (1, 2, 4, 8):
-        wider = entropy_bits(counts.reshape(_WIDEST // width, width, 256).sum(axis=0))
+    counts = np.bincount(cells.ravel(), minlength=256 * _WIDEST)
+    widths = (1, 2, 4, 8)
+    every = entropy_bits(np.concatenate([counts.reshape(-1, width, 256).sum(axis=0) for width in widths]))
+    found, bits = 0, every
+    for width in widths:
+        wider = every[width - 1 : 2 * width - 1]  # one, two and four rows come before those of two, four and eight
         if not found or wider.mean() < bits.mean() * _CLEARER:
             found, bits = width, wider
     top = int(np.argmin(np.where(bits > _IDLE_BITS, bits, 9.0)))
     return Layout(found, (top + 1) % found, float(bits.mean()) / 8)
 
 
-def entropy_bits(counts: NDArray[Any]) -> NDArray[np.float64]:
+def entropy_bits(counts: NDArray[np.intp]) -> NDArray[np.float64]:
     """The entropy in bits of each histogram in the last axis, corrected for its being a sample.
 
-    The correction is Miller and Madow's (1955): half a nat for each value seen but one, over the sample's
-    size.
+    The correction is Miller and Madow's (1955): half a nat for each value seen but one, over the sample's size.
     """
-    totals = np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    shares = counts / totals
-    plain = -(shares * np.log2(np.where(counts > 0, shares, 1.0))).sum(axis=-1)
-    seen = np.maximum((counts > 0).sum(axis=-1), 1)
-    corrected: NDArray[np.float64] = plain + (seen - 1) / (2 * np.log(2) * totals[..., 0])
-    return corrected
+    totals = np.maximum(counts.sum(axis=-1), 1)
+    plain = np.log2(totals) - (counts * np.log2(np.maximum(counts, 1))).sum(axis=-1) / totals
+    unbiased: NDArray[np.float64] = plain + np.maximum((counts > 0).sum(axis=-1) - 1, 0) / (2 * np.log(2) * totals)
+    return unbiased
 
 
 def spread_blocks(data: NDArray[Any], blocks: int, block_items: int) -> NDArray[Any]:

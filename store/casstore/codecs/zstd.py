@@ -53,7 +53,7 @@ def probe(raw: Buffer, block_bytes: int = _PROBE_BYTES) -> float:
 def encode_orderly(plane: Buffer) -> bytes:
     """A plane of float exponents as a frame: hardly any search for matches, nearly all entropy coding.
 
-    On exponent bytes these settings give a better ratio than level 3 at five times its speed (ADR 003).
+    On exponent bytes these settings give a better ratio than level 3 at five times its speed (ADR 006).
     """
     return _tools().orderly.compress(plane)
 

