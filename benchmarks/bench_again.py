@@ -79,12 +79,17 @@ def serving(workplace: Workplace, store: Path) -> Iterator[str]:
 
 
 def checkpoint(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -> None:
-    """Save a directory, then save it again: once for its cost, once under strace for what it reads."""
+    """Save a directory, then save it again: once for its cost, once under strace for what it reads.
+
+    The first time is traced too: a proof that nothing is read is worth something only if reading would show.
+    """
     directory = work / "unchanged"
     shutil.copytree(corpus.directory("01-base"), directory)
     casmodels = workplace.casmodels(work / "again")
     command = casmodels.put(directory, "again")
-    workplace.run(command)
+    first_bytes = trace(workplace, command).read_below(directory)
+    if first_bytes < corpus.members[0].size_bytes:
+        raise RuntimeError(f"strace saw only {first_bytes} bytes read while the whole directory was saved")
     used = workplace.run(command)
     read_bytes = trace(workplace, command).read_below(directory)
     results.figures += [
