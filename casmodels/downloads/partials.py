@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ _SMALL_BYTES: Final = 1 << 20
 """Files below this are fetched again rather than resumed, which saves the sidecar."""
 _BLOCK_BYTES: Final = 1 << 20
 _WAIT_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 2.0
+_PATIENCE_BYTES_PER_SECOND: Final = 64 << 20
+"""How long whoever has a whole file is given to store it and let it go."""
 _SAME_BOOT_SECONDS: Final = 60.0
 """By how much the clock's idea of the boot may move without a boot in between."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
@@ -49,20 +53,25 @@ class PartialFile:
 class Partial:
     """The partial file of one download, held by this process."""
 
-    def __init__(self, directory: Path, download: Download, descriptor: int, *, waited: bool) -> None:
-        self.path = directory / f"{download.key}{_PART}"
+    def __init__(self, path: Path, download: Download, descriptor: int, *, waited: bool, is_copy: bool = False) -> None:
+        self.path = path
         self.waited = waited
         self.etag: str | None = None
-        self._sidecar = directory / f"{download.key}{_SIDECAR}"
+        self._sidecar = path.with_name(path.name.removesuffix(_PART) + _SIDECAR)
         self._download = download
         self._descriptor = descriptor
+        self._is_copy = is_copy
         self._url_digest: str | None = None
         self.size_bytes = os.fstat(descriptor).st_size
-        self._take_over()
+        if not is_copy:
+            self._take_over()
 
     @classmethod
     def hold(cls, directory: Path, download: Download, wait: Callable[[float], bool]) -> Partial:
         """Open and lock it, waiting for whoever holds it.
+
+        Who holds a file that is whole may be waiting for another file in turn, and that other's holder for this one.
+        So when a whole file is not let go, its bytes are copied to a file of our own, to be verified like any others.
 
         Raises InterruptedPullError when ``wait`` says so, NotWritableError, UnfitFileSystemError.
         """
@@ -70,13 +79,17 @@ class Partial:
             raise InvalidInputError(f"{download.key!r} cannot be the key of a download")
         files.make_directory(directory)
         path = directory / f"{download.key}{_PART}"
+        patience_seconds = _PATIENCE_SECONDS + (download.size_bytes or 0) / _PATIENCE_BYTES_PER_SECOND
         waited = False
         while True:
-            with files.translated(path):
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            descriptor = _open(path, os.O_CREAT)
             try:
                 if _lock(descriptor, path) and _names(path, descriptor):
-                    return cls(directory, download, descriptor, waited=waited)
+                    return cls(path, download, descriptor, waited=waited)
+                if patience_seconds <= 0:
+                    return cls._copy(directory, download, descriptor)
+                if _is_whole(descriptor, download):
+                    patience_seconds -= _WAIT_SECONDS
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -84,6 +97,21 @@ class Partial:
             waited = True
             if wait(_WAIT_SECONDS):
                 raise InterruptedPullError(f"{download.name} was interrupted", remedy="the next run resumes")
+
+    @classmethod
+    def _copy(cls, directory: Path, download: Download, original: int) -> Partial:
+        """The bytes of a whole file that another holds, in a file that nobody else knows; closes the original."""
+        path = directory / f"{download.key}.{secrets.token_hex(8)}{_PART}"
+        partial = cls(path, download, _open(path, os.O_CREAT | os.O_EXCL), waited=True, is_copy=True)
+        try:
+            _lock(partial._descriptor, path)
+            for block in _blocks_of(original):
+                partial.append(block)
+        except BaseException:
+            partial.let_go(remove=True)
+            raise
+        os.close(original)
+        return partial
 
     def validator_for(self, url: str) -> str | None:
         """The strong ETag under which these bytes came from that very URL, or None."""
@@ -98,13 +126,7 @@ class Partial:
 
     def blocks(self) -> Iterator[bytes]:
         """The bytes that are here, from the start."""
-        position = 0
-        while position < self.size_bytes:
-            block = os.pread(self._descriptor, min(_BLOCK_BYTES, self.size_bytes - position), position)
-            if not block:
-                return
-            position += len(block)
-            yield block
+        return _blocks_of(self._descriptor)
 
     def append(self, data: Buffer) -> None:
         """Write at the end. Raises FullError."""
@@ -136,12 +158,12 @@ class Partial:
         files.write_atomically(self._sidecar, json.dumps(record).encode())
 
     def let_go(self, *, remove: bool) -> None:
-        """Free the lock, keeping the file or not; again is harmless."""
+        """Free the lock, keeping the file or not (a copy never); again is harmless."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
         try:
-            if remove:
+            if remove or self._is_copy:
                 files.unlink(self._sidecar)
                 files.unlink(self.path)
         finally:
@@ -184,13 +206,30 @@ def _unheld(directory: Path) -> Iterator[tuple[PartialFile, Path]]:
     """Each unheld partial file and its sidecar; it is held while the caller looks at it."""
     for path in sorted(directory.glob(f"*{_PART}")) if directory.is_dir() else []:
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = _open(path, 0)
             try:
                 if _lock(descriptor, path) and _names(path, descriptor):
                     sidecar = path.with_name(path.name.removesuffix(_PART) + _SIDECAR)
                     yield PartialFile(path, os.fstat(descriptor).st_size), sidecar
             finally:
                 os.close(descriptor)
+
+
+def _open(path: Path, flags: int) -> int:
+    with files.translated(path):
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o666)
+
+
+def _blocks_of(descriptor: int) -> Iterator[bytes]:
+    position = 0
+    while block := os.pread(descriptor, _BLOCK_BYTES, position):
+        yield block
+        position += len(block)
+
+
+def _is_whole(descriptor: int, download: Download) -> bool:
+    """Whether a file has its full size, and there is a digest that will tell if that is all that is right with it."""
+    return download.expected is not None and os.fstat(descriptor).st_size == download.size_bytes
 
 
 def _lock(descriptor: int, path: Path) -> bool:

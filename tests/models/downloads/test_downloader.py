@@ -629,6 +629,61 @@ def test_a_file_that_another_holds_is_waited_for(hub: FakeHub, make: Make, tmp_p
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_whole_file_that_is_not_let_go_is_copied(
+    hub: FakeHub, make: Make, tmp_path: Path, pauses: Pauses, remove: bool
+) -> None:
+    held = make().fetch(want(hub))
+    assert held is not None
+    hub.forget()
+    second = make().fetch(want(hub))
+    assert second is not None
+    assert 2 <= sum(pauses.seconds) < 3, "whoever has it gets some time to let it go"
+    assert second.path != held.path
+    assert second.path.read_bytes() == held.path.read_bytes() == DATA
+    assert (second.downloaded_bytes, hub.seen) == (0, [])
+    second.discard() if remove else second.release()
+    assert sorted(path.name for path in (tmp_path / "partials").iterdir()) == ["key.part", "key.part.json"]
+    held.discard()
+
+
+def test_a_whole_file_of_another_is_verified(hub: FakeHub, make: Make) -> None:
+    held = make().fetch(want(hub))
+    assert held is not None
+    held.path.write_bytes(DATA[::-1])
+    second = make().fetch(want(hub))
+    assert second is not None
+    assert second.path.read_bytes() == DATA
+    assert second.downloaded_bytes == len(DATA)
+    second.discard()
+    held.discard()
+
+
+def test_two_that_each_hold_what_the_other_wants_both_end(hub: FakeHub, make: Make) -> None:
+    one, other = many(hub, 2)
+    ended: list[object] = []
+
+    def pull(downloads: list[Download]) -> None:
+        downloader = make(workers=1, wait=lambda seconds: bool(time.sleep(seconds / 20)))
+        first = downloader.fetch(downloads[0])
+        both.wait()
+        second = downloader.fetch(downloads[1])
+        assert first is not None
+        assert second is not None
+        ended.append(second.path.read_bytes())
+        both.wait()
+        first.discard()
+        second.discard()
+
+    both = threading.Barrier(2, timeout=20)
+    threads = [threading.Thread(target=pull, args=(order,)) for order in ([one, other], [other, one])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended) == sorted([b"0" * 1000, b"1" * 1000])  # type: ignore[type-var]
+
+
 def test_what_another_finished_in_the_meantime_is_not_fetched(hub: FakeHub, make: Make) -> None:
     held = make().fetch(want(hub))
     assert held is not None
