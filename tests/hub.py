@@ -168,6 +168,12 @@ class FakeHub:
         assert self._server is not None
         return f"http://{self._host}:{self._server.server_address[1]}"
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made to it."""
+        assert self._server is not None
+        return self._server.accepted
+
     def add(
         self,
         name: str,
@@ -250,10 +256,12 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._clients: set[socket.socket] = set()
+        self.accepted = 0
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._clients.add(request)
+        self.accepted += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

@@ -6,6 +6,7 @@ stops that, while the proxies of the environment still count.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from casstore.errors import InvalidInputError
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 10
 _BLOCK_BYTES: Final = 1 << 20
+_SHORT_BYTES: Final = 1 << 16
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)\Z")
 
 
@@ -128,12 +130,12 @@ class Connections:
             with_token = credentials is not None and credentials.allow(url)
             response = self._get(download, url, _authorise(location, url, first=hop == 0), headers)
             if response.status_code in _REDIRECTS and "Location" in response.headers:
-                response.close()
+                _finish(response)
                 url = _next_url(download, url, response.headers["Location"])
                 continue
             if response.status_code in (200, 206, 416):
                 return response
-            response.close()
+            _finish(response)
             if is_transient(response.status_code):
                 reason = f"{urlsplit(url).hostname} answered {response.status_code}"
                 raise TransientError(reason, asked_seconds=asked_seconds(response.headers))
@@ -206,6 +208,13 @@ def _authorise(
         return request
 
     return authorise
+
+
+def _finish(response: requests.Response) -> None:
+    """Be done with a response: one whose short body was read gives its connection back for the next request."""
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, ValueError):
+        response.raw.read(_SHORT_BYTES, decode_content=False)
+    response.close()
 
 
 def _next_url(download: Download, url: str, target: str) -> str:

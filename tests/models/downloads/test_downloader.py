@@ -544,6 +544,20 @@ def test_all_are_fetched_and_failures_are_told_apart(hub: FakeHub, make: Make) -
     assert sum(outcome.downloaded is not None for outcome in outcomes.values()) == 18
 
 
+def test_connections_are_kept_for_the_next_file(hub: FakeHub, make: Make) -> None:
+    with FakeHub("localhost") as cdn:
+        downloads = many(hub, 10)
+        for number in range(10):
+            cdn.files[f"/{number}"] = hub.files[f"/{number}"]
+            hub.fault(f"/{number}", Fault(redirect=f"{cdn.url}/{number}"))
+        for outcome in make(workers=2).fetch_all(downloads):
+            assert outcome.downloaded is not None
+            outcome.downloaded.discard()
+        assert len(hub.seen) == len(cdn.seen) == 10
+        assert hub.connections <= 2
+        assert cdn.connections <= 2
+
+
 def test_it_does_not_run_ahead_of_the_caller(hub: FakeHub, make: Make) -> None:
     outcomes = make(workers=2).fetch_all(many(hub, 20))
     next(outcomes)
