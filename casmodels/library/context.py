@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casmodels.config import Config, default_view_path
-from casmodels.formats import find_spans
 from casmodels.registry import Registry
 from casstore.layout import Layout
 from casstore.store import Store as Engine
+
+if TYPE_CHECKING:
+    from casstore.chunkers.spans import RandomAccess, Span
 
 
 class Context:
@@ -59,3 +62,10 @@ class Context:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
+    """As `casmodels.formats.find_spans`, which is imported when the first file is put in."""
+    from casmodels import formats
+
+    return formats.find_spans(name, source)

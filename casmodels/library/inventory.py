@@ -9,7 +9,6 @@ from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
 from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
 from casmodels.specs import ModelSpec
-from casmodels.views.hub_cache import occupied_bytes
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -77,6 +76,8 @@ def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
 
 def stats(context: Context, name: str | None) -> StatsResult:
     """Where the bytes go, in the whole store or for one name."""
+    from casmodels.views.hub_cache import occupied_bytes
+
     engine = context.existing() if name is None else context.engine()
     if engine is None:
         return StatsResult(0, 0, 0, 0, 0, 0, 0, 0, {})

@@ -6,10 +6,10 @@ import errno
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from casstore import codecs
 from casstore.buffers import Buffer
-from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 from casstore.digests import BLAKE3, Digest, blake3_digest
 from casstore.errors import DamagedError, FailedError, NotFoundError
 from casstore.frames import FrameKind, parse_frame
@@ -18,6 +18,9 @@ from casstore.layout import Layout
 from casstore.ledger import Ledger
 from casstore.packs import PackReader
 from casstore.workers import Workers
+
+if TYPE_CHECKING:
+    from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 PACK_BYTES = 64 << 20
 """When a pack is that large it is sealed and the next begun."""

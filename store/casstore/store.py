@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from casstore import files
 from casstore.catalog import Reader
-from casstore.chunkers.spans import SpanFinder
 from casstore.engine import Engine, Settings, no_spans
 from casstore.errors import NeedsRepairError, NotAStoreError
 from casstore.index.places import Places
@@ -20,8 +20,11 @@ from casstore.layout import Layout
 from casstore.leases import Lease, exclusive
 from casstore.ledger import Ledger
 from casstore.packs import PackReader
-from casstore.transactions import Transaction
 from casstore.workers import Workers
+
+if TYPE_CHECKING:  # who only reads does not wait for the writers' modules
+    from casstore.chunkers.spans import SpanFinder
+    from casstore.transactions import Transaction
 
 _CREATE_WAIT_SECONDS = 60.0
 
@@ -116,6 +119,8 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Transaction]:
         """One operation that writes; what was not committed when the block is left is dropped."""
+        from casstore.transactions import Transaction
+
         with self._lease() as lease:
             engine = self.engine
             engine.ledger.check_packs()
