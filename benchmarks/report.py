@@ -13,6 +13,8 @@ from benchmarks.workplace import ROOT
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MARKED = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)
 # Rows of the speed benchmark come once for each place and shape; the short table shows the worst of them.
+ORDER = ("size", "speed", "again", "startup", "memory", "index", "priority")
+IMAGE = "![stored size and times of everyone](docs/images/bench.svg)"
 VARIANT = re.compile(r", (one directory|version by version), (disk|tmpfs)$")
 Documents = dict[str, dict[str, Any]]
 
@@ -20,7 +22,7 @@ Documents = dict[str, dict[str, Any]]
 def main() -> int:
     documents = results.read(ROOT / "benchmarks" / "results")
     plot.draw(documents, ROOT / "docs" / "images" / "bench.svg")
-    plain = [machine_line(documents), promises(worst(documents)), peers(documents)]
+    plain = [machine_line(documents), peers(documents), IMAGE, promises(worst(documents))]
     replace(ROOT / "README.md", plain)
     full = [machine_line(documents), promises(all_figures(documents)), *speed_tables(documents)]
     replace(ROOT / "docs" / "performance.md", full)
@@ -44,7 +46,12 @@ def machine_line(documents: Documents) -> str:
 
 
 def all_figures(documents: Documents) -> list[dict[str, Any]]:
-    return [figure for document in documents.values() for figure in document["figures"] if figure["reach"] is not None]
+    return [
+        figure
+        for bench in ORDER
+        for figure in documents.get(bench, {"figures": []})["figures"]
+        if figure["reach"] is not None
+    ]
 
 
 def worst(documents: Documents) -> list[dict[str, Any]]:
