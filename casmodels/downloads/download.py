@@ -43,8 +43,8 @@ class Download:
     ``name`` is what messages call it. ``key`` names its partial file: letters, digits, ``.``, ``_`` and
     ``-``, and the same in every run that wants the same bytes. ``locations`` are tried in order; a wrong byte
     or a failure at one leads to the next. ``expected`` is the SHA-256 or git blob id of the bytes, or None to
-    take what comes. ``still_needed`` is asked after another process, which fetched the same key, has let it
-    go: False ends the download without a result.
+    take what comes. ``still_needed`` is asked right before the first request, when no other process works on
+    the same key: False ends the download without a result.
     """
 
     name: str

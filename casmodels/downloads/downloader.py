@@ -89,8 +89,8 @@ class Downloader:
         control = Control(self._stop, self._wait, self._jitter, self._clock, self._retries, self._report, self._watch)
         partial = Partial.hold(self._directory, download, self._wait)
         try:
-            if partial.waited and download.still_needed is not None and not download.still_needed():
-                partial.let_go(remove=partial.size_bytes == 0)
+            if download.still_needed is not None and not download.still_needed():
+                partial.let_go(remove=True)
                 return None
             return Transfer(download, partial, self._own_connections(), control).run()
         except BaseException:

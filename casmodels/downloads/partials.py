@@ -53,9 +53,8 @@ class PartialFile:
 class Partial:
     """The partial file of one download, held by this process."""
 
-    def __init__(self, path: Path, download: Download, descriptor: int, *, waited: bool, is_copy: bool = False) -> None:
+    def __init__(self, path: Path, download: Download, descriptor: int, *, is_copy: bool = False) -> None:
         self.path = path
-        self.waited = waited
         self.etag: str | None = None
         self._sidecar = path.with_name(path.name.removesuffix(_PART) + _SIDECAR)
         self._download = download
@@ -70,8 +69,9 @@ class Partial:
     def hold(cls, directory: Path, download: Download, wait: Callable[[float], bool]) -> Partial:
         """Open and lock it, waiting for whoever holds it.
 
-        Who holds a file that is whole may be waiting for another file in turn, and that other's holder for this one.
-        So when a whole file is not let go, its bytes are copied to a file of our own, to be verified like any others.
+        Who holds a file that is whole may be waiting for another file in turn, and that other's holder for
+        this one. So when a whole file is not let go, its bytes are copied to a file of our own, to be
+        verified like any others.
 
         Raises InterruptedPullError when ``wait`` says so, NotWritableError, UnfitFileSystemError.
         """
@@ -80,12 +80,11 @@ class Partial:
         files.make_directory(directory)
         path = directory / f"{download.key}{_PART}"
         patience_seconds = _PATIENCE_SECONDS + (download.size_bytes or 0) / _PATIENCE_BYTES_PER_SECOND
-        waited = False
         while True:
             descriptor = _open(path, os.O_CREAT)
             try:
                 if _lock(descriptor, path) and _names(path, descriptor):
-                    return cls(path, download, descriptor, waited=waited)
+                    return cls(path, download, descriptor)
                 if patience_seconds <= 0:
                     return cls._copy(directory, download, descriptor)
                 if _is_whole(descriptor, download):
@@ -94,15 +93,16 @@ class Partial:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-            waited = True
             if wait(_WAIT_SECONDS):
                 raise InterruptedPullError(f"{download.name} was interrupted", remedy="the next run resumes")
 
     @classmethod
     def _copy(cls, directory: Path, download: Download, original: int) -> Partial:
-        """The bytes of a whole file that another holds, in a file that nobody else knows; closes the original."""
+        """The bytes of a whole file that another holds, in a file that nobody else knows; closes the
+        original.
+        """
         path = directory / f"{download.key}.{secrets.token_hex(8)}{_PART}"
-        partial = cls(path, download, _open(path, os.O_CREAT | os.O_EXCL), waited=True, is_copy=True)
+        partial = cls(path, download, _open(path, os.O_CREAT | os.O_EXCL), is_copy=True)
         try:
             _lock(partial._descriptor, path)
             for block in _blocks_of(original):
@@ -228,7 +228,9 @@ def _blocks_of(descriptor: int) -> Iterator[bytes]:
 
 
 def _is_whole(descriptor: int, download: Download) -> bool:
-    """Whether a file has its full size, and there is a digest that will tell if that is all that is right with it."""
+    """Whether a file has its full size, and there is a digest that will tell if that is all that is right
+    with it.
+    """
     return download.expected is not None and os.fstat(descriptor).st_size == download.size_bytes
 
 

@@ -131,7 +131,8 @@ class HubPull:
         files: dict[str, list[UpstreamFile]] = {}
         downloads: dict[str, Download] = {}
         for file in wanted:
-            download = self._hub.download(listing, file, partial(self._is_missing, transaction, file))
+            still_needed = None if self._pull.options.force else partial(self._is_missing, transaction, file)
+            download = self._hub.download(listing, file, still_needed)
             files.setdefault(download.key, []).append(file)
             downloads[download.key] = download
         fetched: dict[str, tuple[Digest, int]] = {}

@@ -698,9 +698,14 @@ def test_two_that_each_hold_what_the_other_wants_both_end(hub: FakeHub, make: Ma
     assert sorted(ended) == sorted([b"0" * 1000, b"1" * 1000])  # type: ignore[type-var]
 
 
-def test_what_another_finished_in_the_meantime_is_not_fetched(hub: FakeHub, make: Make) -> None:
+@pytest.mark.parametrize("still_there", [True, False])
+def test_what_another_finished_in_the_meantime_is_not_fetched(
+    hub: FakeHub, make: Make, tmp_path: Path, still_there: bool
+) -> None:
     held = make().fetch(want(hub))
     assert held is not None
+    if not still_there:
+        held.discard()
     hub.forget()
 
     def wait(seconds: float) -> bool:
@@ -709,6 +714,11 @@ def test_what_another_finished_in_the_meantime_is_not_fetched(hub: FakeHub, make
 
     assert make(wait=wait).fetch(want(hub, still_needed=lambda: False)) is None
     assert hub.seen == []
+    assert list((tmp_path / "partials").iterdir()) == []
+
+
+def test_what_is_still_needed_is_fetched(hub: FakeHub, make: Make) -> None:
+    assert make().fetch(want(hub, still_needed=lambda: True)) is not None
 
 
 def test_waiting_for_another_can_be_cancelled(hub: FakeHub, make: Make) -> None:
