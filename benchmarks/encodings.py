@@ -27,21 +27,30 @@ Chunks = list[tuple[Piece, bytes]]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="a safetensors file of fp32 tensors")
+    loading()  # before anything else has taken memory
     data = parser.parse_args(arguments).weights.read_bytes()
     spans = [span for span in find_spans("model.safetensors", BytesSource(data)) if span.item_width == 4]
     forms = {name: chunks_of(*cast(data, spans, change)) for name, change in CASTS.items()}
     forms["fp32, nothing known"] = chunks_of(*cast(data, [], CASTS["fp32"]), whole=data)
     for engine, pays_after_bytes in {"NumPy": 1 << 62, "Numba": 0}.items():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         kernels.NUMBA_PAYS_AFTER_BYTES = pays_after_bytes
-        encode(bytes(range(256)) * 400, 4)  # loads what is to be loaded
-        print(f"{engine}: {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10} MiB to load")
+        print(engine)
         for name, chunks in forms.items():
             report(name, chunks)
+
+
+def loading() -> None:
+    """What the compiled loops cost a process: the first has numba to import, each one not in the cache compiles."""
+    before_bytes = peak_bytes()
     for name in ("split2", "join2", "split4", "join4", "split8", "join8"):
         started = time.perf_counter()
         kernels.compile_kernel(name)
-        print(f"{name}: {time.perf_counter() - started:.3f} s to compile, or to load from the cache")
+        print(f"{name}: {time.perf_counter() - started:.3f} s to load")
+    print(f"{(peak_bytes() - before_bytes) >> 20} MiB more")
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def bf16(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
