@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Credentials, Download, Location, RetryPolicy
 from casmodels.errors import (
     AccessError,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from casmodels.sources.hub_client import HubClient
 
-DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 HUB: Final = "hub"
 MIRROR: Final = "mirror"
 
@@ -59,7 +59,7 @@ class HubSource:
         timeout_seconds: float = 20.0,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self.endpoint = _checked_url(endpoint or DEFAULT_ENDPOINT)
+        self.endpoint = _checked_url(endpoint or HUB_ENDPOINT)
         self.mirror = _checked_url(mirror) if mirror and not endpoint else None
         self._token = token or None
         self._offline = offline

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Downloader, RetryPolicy
 from casmodels.errors import (
     AccessError,
@@ -19,7 +20,7 @@ from casmodels.errors import (
     UpstreamError,
     WrongBytesError,
 )
-from casmodels.sources.hub import DEFAULT_ENDPOINT, HubSource
+from casmodels.sources.hub import HubSource
 from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import InvalidInputError, StoreError
 from tests.hub import FakeHub, Fault
@@ -463,4 +464,4 @@ def test_an_endpoint_beats_the_mirror(hub: FakeHub, mirror: FakeHub) -> None:
 
 def test_the_public_hub_is_the_default() -> None:
     made = HubSource(mirror="https://mirror.example/")
-    assert (made.endpoint, made.mirror) == (DEFAULT_ENDPOINT, "https://mirror.example")
+    assert (made.endpoint, made.mirror) == (HUB_ENDPOINT, "https://mirror.example")
