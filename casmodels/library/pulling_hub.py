@@ -267,9 +267,6 @@ class HubPull:
     def _result(
         self, listing: HubListing, selection: Selection, version: Found | None, downloaded_bytes: int, stored_bytes: int
     ) -> PullResult:
-        warnings = list(listing.warnings)
-        if listing.vouched_by == "mirror":
-            warnings.append("the Hub could not be asked: the digests are the mirror's word")
         return PullResult(
             model=self._pull.model,
             repo=self._repo,
@@ -283,7 +280,7 @@ class HubPull:
             downloaded_bytes=downloaded_bytes,
             stored_bytes=stored_bytes,
             vouched_by=listing.vouched_by,
-            warnings=tuple(warnings),
+            warnings=listing.warnings,
         )
 
     def _advance(self, download: Download, change_bytes: int) -> None:
