@@ -41,8 +41,8 @@ class Lease:
         """Make a lease. Raises NotWritableError or UnfitFileSystemError where that cannot be."""
         while True:
             path = directory / uuid.uuid4().hex
-            files.announce("lease", path)
             with files.translated(directory):
+                files.announce("lease", path)
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             _flock(descriptor, fcntl.LOCK_EX, path)
             # A listing may have found the file before it was locked, taken it for a dead one's, and unlinked it.

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,24 +16,12 @@ import pytest
 from casstore import leases
 from casstore.errors import BusyError, UnfitFileSystemError
 from casstore.leases import Lease, exclusive, open_leases, wait_for_leases
+from tests.forks import ended_well, in_child
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a forked child; gives its pid. The child ends without unwinding what the parent has open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
 
 
 def test_held_until_released(directory: Path) -> None:
@@ -129,7 +115,7 @@ def test_listing_races_with_taking(directory: Path) -> None:
 
 def test_a_forked_child_does_not_end_its_parents_lease(directory: Path) -> None:
     lease = Lease.take(directory)
-    os.waitpid(in_child(lease.release), 0)
+    assert ended_well(in_child(lease.release))
     assert open_leases(directory) == [lease.name]
     lease.release()
 
@@ -160,7 +146,7 @@ def test_a_forked_child_does_not_open_its_parents_lock(tmp_path: Path) -> None:
 
     held = exclusive(lock, 1, busy="busy")
     held.__enter__()
-    os.waitpid(in_child(lambda: leave(held)), 0)
+    assert ended_well(in_child(lambda: leave(held)))
     with pytest.raises(BusyError), exclusive(lock, 0, busy="busy"):
         pass
     held.__exit__(None, None, None)

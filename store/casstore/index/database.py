@@ -134,8 +134,10 @@ class Database:
 def replace_database(temporary: Path, path: Path) -> None:
     """Put a finished database in the place of another.
 
-    It gets a name of its own, and ``path`` becomes a link to it. A process that still has the old one open, such as
-    an idle server, unlinks the log when it closes it, *by name*: that must not be the name of the new one's log.
+    It gets a name of its own, and ``path`` becomes a link to it: so at no moment does a database lie beside the log of
+    another, which SQLite would play into it, and a kill leaves the old one or the new one, whole. Nor can a process
+    that still has the old one open, such as an idle server, unlink the new one's log when it closes it (SQLite does
+    that by name, and only newer releases look whether the database has moved).
     """
     target = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     link = path.with_name(f"{path.name}.link")

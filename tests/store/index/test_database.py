@@ -163,7 +163,7 @@ os._exit(0)
 
 
 def test_whoever_has_the_old_one_open_cannot_harm_the_new_one(path: Path) -> None:
-    """SQLite unlinks the log by its name when the last connection closes: here after the database was replaced."""
+    """SQLite unlinks a log by its name when the last connection closes, and plays into a database any log beside it."""
     fill(path, "old")
     idle = Database(path)
     assert idle.execute("SELECT value FROM meta WHERE key = 'key'") == [("old",)]
