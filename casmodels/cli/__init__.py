@@ -9,6 +9,8 @@ from typing import NoReturn
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program ``casmodels``: runs one command line and ends the process."""
-    from casmodels.cli.process import run_and_leave
-
+    try:
+        from casmodels.cli.process import run_and_leave
+    except KeyboardInterrupt:
+        sys.exit(130)
     run_and_leave(sys.argv[1:] if arguments is None else arguments)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from casmodels.cli.arguments import DryRun, Model, Models
+from casmodels.cli.arguments import DryRun, Model, Sources, check_word
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit, exit_of_all
 from casmodels.cli.help import epilog
@@ -40,8 +40,10 @@ _LowPriority = Annotated[
 )
 def pull(
     context: typer.Context,
-    models: Models = None,
-    revision: Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, tag or commit.")] = None,
+    models: Sources = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="REV", help="A branch, tag or commit.", callback=check_word)
+    ] = None,
     include: Annotated[
         list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files; may be repeated.")
     ] = None,
@@ -49,7 +51,9 @@ def pull(
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files; may be repeated.")
     ] = None,
     all_files: Annotated[bool, typer.Option("--all-files", help="Every weight format, not only one.")] = False,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Keep it under this name.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Keep it under this name.", callback=check_word)
+    ] = None,
     checksum: Annotated[
         str | None, typer.Option("--checksum", metavar="SHA256:HEX", help="Of a URL's bytes, as downloaded.")
     ] = None,

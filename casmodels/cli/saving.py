@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from casmodels.cli.arguments import Force, Name, Target
+from casmodels.cli.arguments import Force, Name, Target, check_word
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
@@ -42,7 +42,9 @@ def checkpoint(
     ] = "",
     tags: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag it; may be repeated.")] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Protect it from removal.")] = False,
-    base: Annotated[str | None, typer.Option("--base", metavar="NAME[@V]", help="What it was made from.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="NAME[@V]", help="What it was made from.", callback=check_word)
+    ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, even if it looks unchanged.")] = False,
 ) -> None:
     """Save a directory or file as a new version."""

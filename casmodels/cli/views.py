@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from casmodels.cli.arguments import Models, Target, ViewPath
+from casmodels.cli.arguments import Target, Targets, ViewPath
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
@@ -54,7 +54,7 @@ class Link(StrEnum):
 )
 def view(
     context: typer.Context,
-    models: Models = None,
+    models: Targets = None,
     path: ViewPath = None,
     all_models: Annotated[bool, typer.Option("--all", help="Every model that is here.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the models out of the view.")] = False,

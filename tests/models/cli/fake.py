@@ -137,9 +137,8 @@ class FakeStore:
             given = self.answers[method]
             if isinstance(given, BaseException):
                 raise given
-            if method == "cat":
-                return iter(given)
-            return given(*arguments, **named) if callable(given) else given
+            answered = given(*arguments, **named) if callable(given) else given
+            return iter(answered) if method == "cat" else answered
 
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -35,12 +36,13 @@ def run() -> None:
     scenario, *arguments = sys.argv[1:]
     casmodels.library.Store = FakeStore  # type: ignore[misc,assignment]
     answers = FakeStore.answers
-    answers["path"] = lambda target: target
     if scenario == "hang":
         answers["pull"] = _hang
     elif scenario == "thread":
         process.LINGER_SECONDS = 0.2  # type: ignore[misc]
         answers["pull"] = _hang_with_a_thread
+    elif scenario == "echo":
+        answers["cat"] = lambda _, path: [os.fsencode(path)]
     elif scenario == "much":
         answers["list"] = [MODEL] * 20_000
         answers["cat"] = endless_bytes()

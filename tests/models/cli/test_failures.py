@@ -164,6 +164,11 @@ def test_a_pull_that_failed_in_part_ends_with_1(command: Runner) -> None:
         ("verify --since 7d", "--since belongs to --data"),
         ("gc --views -1", "--views"),
         ("--bogus list", "--bogus"),
+        ("versions bad\udcff", "'bad\\udcff' is not UTF-8"),
+        ("view ok bad\udcff", "not UTF-8"),
+        ("checkout bad\udcff", "not UTF-8"),
+        ("checkpoint mine . --base bad\udcff", "not UTF-8"),
+        ("pull gpt2 --name bad\udcff", "not UTF-8"),
     ],
 )
 def test_wrong_usage(command: Runner, line: str, words: str) -> None:

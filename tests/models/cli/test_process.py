@@ -94,7 +94,7 @@ def test_names_that_the_console_lacks_are_escaped(environment: dict[str, str]) -
 
 
 def test_arguments_need_not_be_utf8() -> None:
-    assert _ran("plain", "path", b"a\xff\n") == (0, b"a\xff\n\n", b"")
+    assert _ran("echo", "cat", "mine", b"a\xff\n") == (0, b"a\xff\n", b"")
 
 
 def test_the_module_is_the_program() -> None:
