@@ -41,7 +41,7 @@ def verify(
         typer.Option("--since", metavar="WHEN", help="With --data: skip what was read since (2026-01-31, 7d)."),
     ] = None,
 ) -> int:
-    """Check that all is there and, with --data, right.
+    """Check the store; with --data every byte of it.
 
     Repairs nothing. What --data has read needs not be read again when it is interrupted.
     """

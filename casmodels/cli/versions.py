@@ -20,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command(cls=Command, epilog=epilog(["casmodels versions mine", "casmodels versions"], Exit.NOT_FOUND))
 def versions(context: typer.Context, name: OptionalName = None) -> None:
-    """List a name's versions, newest first."""
+    """List the versions of a name, newest first."""
     session = Session.of(context)
     output = session.output
     with session.store() as store:
