@@ -39,7 +39,7 @@ def run() -> None:
     if scenario == "hang":
         answers["pull"] = _hang
     elif scenario == "thread":
-        process.LINGER_SECONDS = 0.2  # type: ignore[misc]
+        process.LINGER_SECONDS = 0.2
         answers["pull"] = _hang_with_a_thread
     elif scenario == "echo":
         answers["cat"] = lambda _, path: [os.fsencode(path)]
