@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from casmodels.cli.output import shown, size
 from casmodels.progress import Progress, SilentProgress
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Drawing
     from rich.progress import TaskID
 
-_LABEL_CHARACTERS = 40
+_SHORTEST_LABEL: Final = 16
+_LONGEST_LABEL: Final = 40
+_ENDING_CHARACTERS: Final = len(".safetensors")
 
 
 @contextmanager
@@ -34,17 +36,21 @@ def drawn_progress(*, bars: bool, logs: bool) -> Iterator[Progress]:
             speed = task.finished_speed or task.speed
             return Text(f"{size(int(speed))}/s" if speed else "", style="progress.data.speed")
 
+    console = Console(stderr=True)
+    # Sizes, speed and the time that is left take some 40 characters; a narrow terminal has a short bar.
+    bar_characters = 24 if console.width >= 100 else 12
+    label_characters = max(_SHORTEST_LABEL, min(_LONGEST_LABEL, console.width - bar_characters - 42))
     with Drawing(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=bar_characters),
         DownloadColumn(binary_units=True),
         SpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         redirect_stdout=False,
     ) as drawing:
-        yield Bars(drawing, logs=logs)
+        yield Bars(drawing, logs=logs, label_characters=label_characters)
 
 
 class Logged(SilentProgress):
@@ -58,8 +64,9 @@ class Logged(SilentProgress):
 class Bars:
     """Bars on the terminal; safe to use from several threads."""
 
-    def __init__(self, drawing: Drawing, *, logs: bool) -> None:
+    def __init__(self, drawing: Drawing, *, logs: bool, label_characters: int) -> None:
         self._drawing = drawing
+        self._label_characters = label_characters
         self._logs = logs
         self._lock = threading.Lock()
         self._total: TaskID | None = None
@@ -81,7 +88,9 @@ class Bars:
             self._started_files += 1
             self._started_bytes += total_bytes or 0
             self._grow_total()
-            return Bar(self, self._drawing, self._drawing.add_task(shortened(label), total=total_bytes))
+            return Bar(
+                self, self._drawing, self._drawing.add_task(shortened(label, self._label_characters), total=total_bytes)
+            )
 
     def log(self, event: Mapping[str, object]) -> None:
         """See Progress."""
@@ -123,13 +132,14 @@ class Bar:
         self._drawing.update(self._task, visible=False)
 
 
-def shortened(label: str) -> str:
-    """A label that leaves room for the bar: the middle of a long one is left out."""
+def shortened(label: str, most: int) -> str:
+    """A label that leaves room for the bar: its folders go first, then what lies before a file name's ending."""
     plain = shown(label)
-    if len(plain) <= _LABEL_CHARACTERS:
+    if len(plain) > most:
+        plain = plain.rpartition("/")[2] or plain
+    if len(plain) <= most:
         return plain
-    half = (_LABEL_CHARACTERS - 3) // 2
-    return f"{plain[:half]}...{plain[-half:]}"
+    return f"{plain[: most - _ENDING_CHARACTERS - 3]}...{plain[-_ENDING_CHARACTERS:]}"
 
 
 def _write(event: Mapping[str, object]) -> None:

@@ -123,7 +123,9 @@ def _tell_verified(output: Output, result: VerifyResult) -> None:
     _list_damage(output, result.damaged)
     scope = "every byte" if result.data else "structure only"
     verdict = "all is well" if result.ok else "damaged"
-    checked = f"{count(result.versions, 'version')}, {count(result.chunks, 'chunk')}, {size(result.checked_bytes)}"
+    checked = f"{count(result.versions, 'version')}, {count(result.chunks, 'chunk')}"
+    if result.data:
+        checked = f"{checked}, {size(result.checked_bytes)}"
     output.line(f"{verdict}, {scope}: {checked} in {duration(result.seconds)}")
     if not result.data:
         output.line("`casmodels verify --data` reads and hashes every stored byte")

@@ -44,5 +44,8 @@ def serve(
 
 def _announce(session: Session, line: str) -> None:
     output = session.output
-    output.report({"url": line.rpartition(" ")[2]}, lambda: output.line(line))
+    url = line.rpartition(" ")[2]
+    output.report({"url": url}, lambda: output.line(line))
     flush_out()
+    if not output.json:
+        output.note(f"the Hub's clients find it with HF_ENDPOINT={url}")

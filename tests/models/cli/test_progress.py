@@ -35,7 +35,7 @@ def _drawing() -> Drawing:
 
 def test_a_bar_per_file_and_one_for_the_total() -> None:
     drawing = _drawing()
-    bars: Progress = Bars(drawing, logs=False)
+    bars: Progress = Bars(drawing, logs=False, label_characters=40)
     bars.expect(2, 30)
     first, second = bars.start("a", 10), bars.start("b", 20)
     first.advance(10)
@@ -51,7 +51,7 @@ def test_a_bar_per_file_and_one_for_the_total() -> None:
 
 def test_a_single_file_needs_no_total() -> None:
     drawing = _drawing()
-    bars = Bars(drawing, logs=False)
+    bars = Bars(drawing, logs=False, label_characters=40)
     bars.expect(1, 10)
     bars.start("a", 10).advance(10)
     assert [task.description for task in drawing.tasks] == ["a"]
@@ -59,7 +59,7 @@ def test_a_single_file_needs_no_total() -> None:
 
 def test_what_was_not_announced_counts_when_it_starts() -> None:
     drawing = _drawing()
-    bars = Bars(drawing, logs=False)
+    bars = Bars(drawing, logs=False, label_characters=40)
     bars.start("a", 10).advance(4)
     bars.start("b", None).advance(3)
     bars.start("c", 5)
@@ -69,7 +69,7 @@ def test_what_was_not_announced_counts_when_it_starts() -> None:
 
 def test_bars_count_right_from_several_threads() -> None:
     drawing = _drawing()
-    bars = Bars(drawing, logs=False)
+    bars = Bars(drawing, logs=False, label_characters=40)
     bars.expect(4, 4000)
 
     def work() -> None:
@@ -87,8 +87,11 @@ def test_bars_count_right_from_several_threads() -> None:
 
 
 def test_labels_cannot_break_the_bars() -> None:
-    assert shortened("a\n[red]") == "a\\n[red]"
-    assert shortened("x" * 100) == "x" * 18 + "..." + "x" * 18
+    assert shortened("a\n[red]", 40) == "a\\n[red]"
+    assert shortened("x" * 100, 40) == "x" * 25 + "..." + "x" * 12
+    assert shortened("org/name/model-00002-of-00004.safetensors", 26) == "model-00002....safetensors"
+    assert shortened("org/name/model-00002-of-00004.safetensors", 40) == "model-00002-of-00004.safetensors"
+    assert shortened("org/name/model-00002-of-00004.safetensors", 41).startswith("org/name/model-0")
 
 
 def test_nobody_is_told_without_a_terminal() -> None:
