@@ -25,21 +25,20 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
     Recipes in ``walked`` are left out, and those that are walked are added to it.
 
-    Sees what gc has condemned, since it must be able to rescue it. Raises DamagedError or NotFoundError when the
-    version, its tree or a recipe cannot be read; what a repair has marked as damaged is left out, since nobody can
-    know any more what it needed.
+    Raises DamagedError or NotFoundError when the version, its tree or a recipe cannot be read; what a repair has
+    marked as damaged is left out, since nobody can know any more what it needed.
     """
     yield kind, digest.value
     if kind is FrameKind.VERSION:
         if engine.ledger.rows.is_damaged(kind, digest.value):
             return
-        tree = read_version(engine, digest, condemned_too=True).tree
+        tree = read_version(engine, digest).tree
         yield FrameKind.TREE, tree.value
         if engine.ledger.rows.is_damaged(FrameKind.TREE, tree.value):
             return
-        for entry in read_tree(engine, tree, condemned_too=True).files:
+        for entry in read_tree(engine, tree).files:
             assert entry.blob is not None
-            recipe = engine.ledger.rows.recipe_of(entry.blob, condemned_too=True)
+            recipe = engine.ledger.rows.recipe_of(entry.blob)
             if recipe is not None and (walked is None or recipe.value not in walked):
                 yield FrameKind.RECIPE, recipe.value
                 yield from _chunks(engine, recipe)
@@ -50,8 +49,8 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    for part in read_recipe(engine, digest, condemned_too=True).parts:
+    for part in read_recipe(engine, digest).parts:
         yield FrameKind.CHUNK, part.chunk
-        row = engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk, condemned_too=True)
+        row = engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk)
         if row is not None and row.base is not None:
             yield FrameKind.CHUNK, row.base

@@ -52,12 +52,12 @@ class Engine:
     settings: Settings
     finder: SpanFinder
 
-    def content(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> Buffer:
+    def content(self, kind: FrameKind, digest: bytes) -> Buffer:
         """The content of a frame, decoded and checked against its digest.
 
         Raises DamagedError when the index has it and the bytes are missing or wrong, NotFoundError when it has not.
         """
-        row = self.ledger.rows.frame(kind, digest, condemned_too=condemned_too)
+        row = self.ledger.rows.frame(kind, digest)
         if row is None:
             raise NotFoundError(f"{_what(kind, digest)} is not in the store")
         return self.content_at(row)

@@ -10,16 +10,16 @@ from casstore.trees import Tree
 from casstore.versions import Version
 
 
-def read_recipe(engine: Engine, digest: Digest, *, condemned_too: bool = False) -> Recipe:
-    """A recipe. Raises NotFoundError or DamagedError, as do the others; only gc looks at what is condemned."""
-    return Recipe.decode(bytes(engine.content(FrameKind.RECIPE, digest.value, condemned_too=condemned_too)), digest)
+def read_recipe(engine: Engine, digest: Digest) -> Recipe:
+    """A recipe. Raises NotFoundError or DamagedError, as do the others."""
+    return Recipe.decode(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
 
 
-def read_tree(engine: Engine, digest: Digest, *, condemned_too: bool = False) -> Tree:
+def read_tree(engine: Engine, digest: Digest) -> Tree:
     """A tree."""
-    return Tree.decode(bytes(engine.content(FrameKind.TREE, digest.value, condemned_too=condemned_too)), digest)
+    return Tree.decode(bytes(engine.content(FrameKind.TREE, digest.value)), digest)
 
 
-def read_version(engine: Engine, digest: Digest, *, condemned_too: bool = False) -> Version:
+def read_version(engine: Engine, digest: Digest) -> Version:
     """A version."""
-    return Version.decode(bytes(engine.content(FrameKind.VERSION, digest.value, condemned_too=condemned_too)), digest)
+    return Version.decode(bytes(engine.content(FrameKind.VERSION, digest.value)), digest)

@@ -70,8 +70,14 @@ class Transaction(Reader):
         self.added_bytes = 0
 
     def find_blob(self, digest: Digest) -> BlobInfo | None:
-        """A blob by its SHA-256 or git id, if all of it is in the store or in this transaction."""
-        return self._blobs.get(digest) or super().find_blob(digest)
+        """A blob by its SHA-256 or git id, if all of it is in the store or in this transaction.
+
+        One that was found once stays found: a gc that condemns it afterwards waits for this transaction.
+        """
+        found = self._blobs.get(digest) or super().find_blob(digest)
+        if found is not None:
+            self._blobs[digest] = found
+        return found
 
     def add_file(
         self, path: Path, name: str | None = None, expect: Digest | None = None, progress: Progress | None = None
@@ -264,7 +270,7 @@ class Transaction(Reader):
         if target is not None and (before is None or before.target != target):
             kind, digest = root_of(Ref(key, target, 0))
             rows = self._engine.ledger.rows
-            if rows.frame(kind, digest.value, condemned_too=True) is None:
+            if rows.frame(kind, digest.value) is None:
                 raise NotFoundError(f"the {kind.name.lower()} {digest.hex} is not in the store any more")
             if rows.any_condemned():
                 self._acquit(kind, digest)

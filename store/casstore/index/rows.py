@@ -40,8 +40,9 @@ class State(IntEnum):
 CONDEMNED = 4
 """Added to the state of a row that gc will drop: it is invisible, and one that is let go is what it was before."""
 
-_READABLE = "state IN (0, 2)"
-_READABLE_OR_CONDEMNED = "state IN (0, 2, 4, 6)"
+# What is condemned can still be read, by those who came before the condemn; but no look-up shows it.
+_READABLE = "state IN (0, 2, 4, 6)"
+_SHOWN = "state IN (0, 2)"
 _IS_CONDEMNED = "state != 0 AND state >= 4"  # the first half lets SQLite see that the index frames_not_live will do
 
 
@@ -80,11 +81,11 @@ class Rows:
         """Where the rows are."""
         return self._database
 
-    def frame(self, kind: FrameKind, digest: bytes, *, condemned_too: bool = False) -> FrameRow | None:
-        """Where a frame is that may be read; None when there is none, or it is damaged, or (but for gc) condemned."""
+    def frame(self, kind: FrameKind, digest: bytes) -> FrameRow | None:
+        """Where a frame is that can be read; None when there is none, or it is damaged."""
         found = self._database.execute(
             "SELECT packs.id, offset, length, raw_length, codec, base FROM frames JOIN packs "
-            f"ON packs.number = frames.pack WHERE kind = ? AND digest = ? AND {_readable(condemned_too)}",
+            f"ON packs.number = frames.pack WHERE kind = ? AND digest = ? AND {_READABLE}",
             (kind, digest),
         )
         return FrameRow(kind, digest, *found[0]) if found else None
@@ -113,21 +114,27 @@ class Rows:
         )
         return _blob(found[0]) if found else None
 
-    def recipe_of(self, sha256: Digest, *, condemned_too: bool = False) -> Digest | None:
+    def recipe_of(self, sha256: Digest) -> Digest | None:
         """The recipe of a blob that may be read, though some of its chunks may be damaged."""
         found = self._database.execute(
-            "SELECT recipe FROM blobs JOIN frames ON kind = 2 AND digest = recipe "
-            f"WHERE sha256 = ? AND {_readable(condemned_too)}",
+            f"SELECT recipe FROM blobs JOIN frames ON kind = 2 AND digest = recipe WHERE sha256 = ? AND {_READABLE}",
             (sha256.value,),
         )
         return Digest(BLAKE3, found[0][0]) if found else None
 
     def with_prefix(self, kind: FrameKind, low: bytes, high: bytes) -> list[bytes]:
-        """The digests of readable frames of a kind from ``low`` up to and including ``high``."""
+        """The digests of frames of a kind from ``low`` up to and including ``high`` that can be read and stay."""
         found = self._database.execute(
-            f"SELECT digest FROM frames WHERE kind = ? AND digest BETWEEN ? AND ? AND {_READABLE}", (kind, low, high)
+            f"SELECT digest FROM frames WHERE kind = ? AND digest BETWEEN ? AND ? AND {_SHOWN}", (kind, low, high)
         )
         return [row[0] for row in found]
+
+    def readable(self, kind: FrameKind) -> list[bytes]:
+        """The digests of all frames of a kind that can be read."""
+        return [
+            row[0]
+            for row in self._database.execute(f"SELECT digest FROM frames WHERE kind = ? AND {_READABLE}", (kind,))
+        ]
 
     def pack_ids(self) -> set[bytes]:
         """The packs that count."""
@@ -261,10 +268,6 @@ class Rows:
         """The size of all packs that count."""
         ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
         return int(size_bytes)
-
-
-def _readable(condemned_too: bool) -> str:
-    return _READABLE_OR_CONDEMNED if condemned_too else _READABLE
 
 
 def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:

@@ -42,7 +42,7 @@ def mend(engine: Engine, *, progress: Callable[[int], object] | None = None) -> 
 
 def _recipes_with(engine: Engine, chunks: set[bytes]) -> list[bytes]:
     found = []
-    for digest in engine.ledger.rows.with_prefix(FrameKind.RECIPE, bytes(32), b"\xff" * 32):
+    for digest in engine.ledger.rows.readable(FrameKind.RECIPE):
         try:
             recipe = read_recipe(engine, Digest(BLAKE3, digest))
         except DamagedError:

@@ -21,7 +21,6 @@ from casstore.refs import RefKey, RefKind, check_name
 from casstore.trees import Tree
 from casstore.versions import Version
 
-_ALL = (bytes(32), b"\xff" * 32)
 _RECOVERED = "recovered"
 
 
@@ -48,7 +47,7 @@ def mark_what_is_not_whole(rows: Rows, refs: RefRows, packs: PackReader) -> None
     """Mark recipes and versions that need what is not there, and note records as lost that refs need."""
     _mark_recipes(rows, packs)
     named = {ref.target for ref in refs.all() if ref.key.kind is not RefKind.PARTIAL}
-    for value in rows.with_prefix(FrameKind.VERSION, *_ALL):
+    for value in rows.readable(FrameKind.VERSION):
         digest = Digest(BLAKE3, value)
         version = _version(rows, packs, digest)
         tree = _tree(rows, packs, version.tree) if version is not None else None
@@ -65,7 +64,7 @@ def mark_what_is_not_whole(rows: Rows, refs: RefRows, packs: PackReader) -> None
 
 def _mark_recipes(rows: Rows, packs: PackReader) -> None:
     whole, incomplete, damaged = [], [], []
-    for value in rows.with_prefix(FrameKind.RECIPE, *_ALL):
+    for value in rows.readable(FrameKind.RECIPE):
         digest = Digest(BLAKE3, value)
         content = _content(rows, packs, FrameKind.RECIPE, digest)
         if content is None:

@@ -42,8 +42,8 @@ def pack(number: int, *headers: FrameHeader) -> SealedPack:
     return SealedPack(bytes([number]) * 16, offset, tuple(placed))
 
 
-def where(rows: Rows, kind: FrameKind, number: int, **options: bool) -> int | None:
-    row = rows.frame(kind, bytes([number]) * 32, **options)
+def where(rows: Rows, kind: FrameKind, number: int) -> int | None:
+    row = rows.frame(kind, bytes([number]) * 32)
     return row.pack[0] if row is not None else None
 
 
@@ -82,13 +82,13 @@ def test_what_each_state_shows(rows: Rows) -> None:
     rows.set_state(CHUNK, [bytes([4]) * 32, bytes([5]) * 32], State.INCOMPLETE)
     condemn(rows, *((CHUNK, bytes([number]) * 32) for number in (0, 2, 4)))
     numbers = range(6)
-    assert [where(rows, CHUNK, number) for number in numbers] == [1, None, None, None, 1, None]
-    assert [where(rows, CHUNK, number, condemned_too=True) for number in numbers] == [1, 1, None, None, 1, 1]
+    assert [where(rows, CHUNK, number) for number in numbers] == [1, 1, None, None, 1, 1]
     assert [rows.is_live(CHUNK, bytes([number]) * 32) for number in numbers] == [True] + [False] * 5
     assert [rows.is_damaged(CHUNK, bytes([number]) * 32) for number in numbers] == [False, False, True, True] + [
         False
     ] * 2
-    assert [row.digest[0] for row in rows.frames_of(bytes([1]) * 16)] == [0, 4]
+    assert [row.digest[0] for row in rows.frames_of(bytes([1]) * 16)] == [0, 1, 4, 5]
+    assert [digest[0] for digest in rows.readable(CHUNK)] == [0, 1, 4, 5]
     assert [digest[0] for digest in rows.with_prefix(CHUNK, bytes(32), b"\xff" * 32)] == [0, 4]
 
 
@@ -190,14 +190,13 @@ def test_a_blob_can_be_given_a_recipe_that_is_whole(rows: Rows) -> None:
     assert rows.blob(BLOB) == whole
 
 
-def test_condemned_blobs_are_not_had_but_can_be_rescued(rows: Rows) -> None:
+def test_condemned_blobs_are_not_had_but_can_be_read(rows: Rows) -> None:
     rows.add_pack(pack(1, recipe_header(PLAIN), header(CHUNK, 1)))
     condemn(rows)
     assert rows.blob(BLOB) is None
-    assert rows.recipe_of(BLOB) is None
-    assert rows.recipe_of(BLOB, condemned_too=True) == PLAIN.digest
+    assert rows.recipe_of(BLOB) == PLAIN.digest
     assert rows.drop_condemned() == 1
-    assert rows.recipe_of(BLOB, condemned_too=True) is None
+    assert rows.recipe_of(BLOB) is None
 
 
 def test_totals_count_what_is_live(rows: Rows) -> None:
