@@ -90,6 +90,7 @@ class Materialiser:
         self._progress = progress
         self._mtime_ns = started_ns - BACKDATED_NS
         self._stopped = threading.Event()
+        self._twins: dict[Digest, Written] = {}
         self._hard_links = link is LinkMode.HARDLINK
         self._copies_only = link is LinkMode.COPY
 
@@ -101,8 +102,16 @@ class Materialiser:
     def write_all(self, wanted: Iterable[Wanted], written: list[Written]) -> None:
         """Write files, several at a time; each is added to ``written`` when it has its name.
 
-        The first error, or Ctrl-C, stops the others and is raised; no temporary file is left.
+        What several of them hold is decoded once. The first error, or Ctrl-C, stops the others and is raised; no
+        temporary file is left.
         """
+        firsts: dict[Digest, Wanted] = {}
+        twins = [one for one in wanted if firsts.setdefault(one.blob, one) is not one]
+        self._write_some(firsts.values(), written)
+        self._twins = {one.wanted.blob: one for one in written}
+        self._write_some(twins, written)
+
+    def _write_some(self, wanted: Iterable[Wanted], written: list[Written]) -> None:
         with ThreadPoolExecutor(WORKERS, "casmodels-write") as pool:
             running = [pool.submit(self._write, one, written) for one in wanted]
             try:
@@ -110,10 +119,11 @@ class Materialiser:
                 for future in running:
                     if future.done():
                         future.result()
-            finally:
+            except BaseException:
                 self._stopped.set()
                 for future in running:
                     future.cancel()
+                raise
 
     def _write(self, wanted: Wanted, done: list[Written]) -> None:
         make_parents(self._root, wanted.path)
@@ -121,7 +131,9 @@ class Materialiser:
         temporary = temporary_in(self._staging_of(target.parent))
         task = self._progress.start(wanted.label, wanted.size_bytes)
         try:
-            written = self._linked(wanted, temporary) or self._cloned(wanted, temporary)
+            written = (
+                self._linked(wanted, temporary) or self._cloned(wanted, temporary) or self._copied(wanted, temporary)
+            )
             if written is None:
                 written = self._decoded(wanted, temporary, task)
             else:
@@ -179,12 +191,33 @@ class Materialiser:
             return None
         return Written(wanted, state, LinkMode.REFLINK)
 
+    def _copied(self, wanted: Wanted, temporary: Path) -> Written | None:
+        """A copy of the file with the same content that this run has just written, if nobody has touched it since."""
+        twin = self._twins.get(wanted.blob)
+        if twin is None:
+            return None
+        try:
+            source = os.open(self._root / twin.wanted.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            descriptor = _create(temporary)
+            try:
+                files.copy_all(source, descriptor, wanted.size_bytes, temporary)
+                state = self._finish(descriptor, wanted, temporary)
+            finally:
+                os.close(descriptor)
+            is_whole = FileState.of(os.fstat(source), wanted.blob) == twin.state
+        finally:
+            os.close(source)
+        if not is_whole or state.size_bytes != wanted.size_bytes:
+            temporary.unlink()
+            return None
+        return Written(wanted, state, LinkMode.COPY)
+
     def _decoded(self, wanted: Wanted, temporary: Path, task: Task) -> Written:
         """The bytes from the store, checked as a whole while they are written."""
-        with files.translated(temporary):
-            files.announce("create", temporary)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o666)
+        descriptor = _create(temporary)
         try:
             hasher = hashlib.sha256()
             size_bytes = 0
@@ -214,3 +247,9 @@ class Materialiser:
             os.utime(target, ns=(time.time_ns(), self._mtime_ns))
         files.sync_file(descriptor, temporary)
         return FileState.of(os.fstat(descriptor), wanted.blob)
+
+
+def _create(temporary: Path) -> int:
+    with files.translated(temporary):
+        files.announce("create", temporary)
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

@@ -24,6 +24,8 @@ Hook: TypeAlias = Callable[[str, str], None]
 _hook: Hook | None = None
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_COPY_BYTES = 1 << 20
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -88,6 +90,31 @@ def write_all(descriptor: int, data: Buffer, path: str | Path) -> None:
         while view:
             announce("write", path)
             view = view[os.write(descriptor, view) :]
+
+
+def copy_all(source: int, descriptor: int, size_bytes: int, path: str | Path) -> None:
+    """Append a file's first ``size_bytes`` to another, inside the kernel where it can; fewer if it has no more."""
+    offset = 0
+    in_kernel = hasattr(os, "copy_file_range")
+    with translated(path):
+        while offset < size_bytes:
+            announce("write", path)
+            try:
+                copied = _copy_some(source, descriptor, offset, size_bytes - offset, in_kernel=in_kernel)
+            except OSError as error:
+                if not in_kernel or error.errno not in _NO_COPY:
+                    raise
+                in_kernel = False
+                continue
+            if not copied:
+                return
+            offset += copied
+
+
+def _copy_some(source: int, descriptor: int, offset: int, length: int, *, in_kernel: bool) -> int:
+    if in_kernel:
+        return os.copy_file_range(source, descriptor, length, offset)
+    return os.write(descriptor, os.pread(source, min(length, _COPY_BYTES), offset))
 
 
 def sync_file(descriptor: int, path: str | Path) -> None:
