@@ -57,7 +57,9 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
         pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
-        return [_version(reader, ref, tags, pins) for ref in reversed(refs)]
+        refs.reverse()
+        stored = reader.stored_bytes_of_each(ref.target for ref in refs)
+        return [_version(reader, ref, tags, pins, stored_bytes) for ref, stored_bytes in zip(refs, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -150,7 +152,9 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     )
 
 
-def _version(reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]]) -> VersionResult:
+def _version(
+    reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int
+) -> VersionResult:
     version = reader.version(ref.target)
     tree = reader.tree(version.tree)
     created = datetime.fromtimestamp(version.created_ns / 1e9, UTC)
@@ -164,7 +168,7 @@ def _version(reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict
         message=version.message,
         files=len(tree.files),
         size_bytes=tree.size_bytes,
-        stored_bytes=reader.stored_bytes([ref.target]),
+        stored_bytes=stored_bytes,
         pinned=ref.target in pins,
     )
 

@@ -13,6 +13,7 @@ from casstore.engine import Engine
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import BlobInfo, FrameRow
+from casstore.needs import Needs
 from casstore.recipes import Recipe
 from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKey, RefKind
@@ -100,8 +101,13 @@ class Reader:
         return Usage(chunks, raw_bytes, stored_bytes, index_bytes, by_codec)  # type: ignore[arg-type]
 
     def stored_bytes(self, versions: Iterable[Digest]) -> int:
-        """The bytes of all frames that these versions need, each counted once."""
-        return sum(row.length for row in self._rows(versions))
+        """The bytes of all frames that these versions need together, each counted once."""
+        return Needs(self._engine).of_all(versions)
+
+    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int]:
+        """The same for each version by itself; neighbours that share much are fast."""
+        needs = Needs(self._engine)
+        return (needs.of_version(version) for version in versions)
 
     def _rows(self, versions: Iterable[Digest]) -> Iterator[FrameRow]:
         seen: set[FrameName] = set()

@@ -90,6 +90,16 @@ class Recipe:
         return cls(Digest(SHA256, sha256), size_bytes, parts, git_digest)
 
 
+def chunks_of(data: bytes, digest: Digest) -> set[bytes]:
+    """The digests of the chunks that a recipe needs, from its canonical bytes, without making an object of each part.
+
+    Raises DamagedError when the bytes are not what the digest says.
+    """
+    if blake3_digest(data) != digest:
+        raise DamagedError(f"recipe {digest.hex}", "its bytes do not match its digest")
+    return {data[start : start + 32] for start in range(_HEADER.size, len(data), _ENTRY.size)}
+
+
 def chunk_digest(value: bytes) -> Digest:
     """The digest object of a chunk's 32 raw bytes."""
     return Digest(BLAKE3, value)

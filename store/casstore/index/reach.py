@@ -49,6 +49,14 @@ class Reach:
             f"UPDATE frames SET state = state + {CONDEMNED} WHERE state < {CONDEMNED} AND {self._unreached}"
         )
 
+    def stored_bytes(self) -> int:
+        """The length of all frames that are reached and may be read."""
+        ((length,),) = self._database.execute(
+            f"SELECT coalesce(sum(frames.length), 0) FROM temp.{self._table} AS reached CROSS JOIN frames "
+            f"ON frames.kind = reached.kind AND frames.digest = reached.digest WHERE state NOT IN (1, 5)"
+        )
+        return int(length)
+
     def unreached_chunks(self) -> int:
         """How many chunks are not reached."""
         ((count,),) = self._database.execute(f"SELECT count(*) FROM frames WHERE kind = 1 AND {self._unreached}")

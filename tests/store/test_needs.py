@@ -1,0 +1,60 @@
+"""What versions need: exact, and without a look-up for every chunk of every version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from casstore.closure import closure
+from casstore.digests import Digest
+from casstore.frames import FrameKind
+from casstore.index.database import Database
+from casstore.store import Store
+from casstore.testing.builders import GRID_BYTES, noise, put
+
+CHUNKS = 60
+
+
+def _by_closure(store: Store, versions: list[Digest]) -> int:
+    names = {name for version in versions for name in closure(store.engine, FrameKind.VERSION, version)}
+    rows = [store.engine.ledger.rows.frame(*name) for name in names]
+    return sum(row.length for row in rows if row is not None)
+
+
+def _family(store: Store, count: int) -> list[Digest]:
+    """Versions of which each has one other chunk than the one before, in two files that share chunks."""
+    versions = []
+    data = noise(1, CHUNKS * GRID_BYTES)
+    for number in range(count):
+        data = noise(100 + number, GRID_BYTES) + data[GRID_BYTES:]
+        versions.append(put(store, "a", {"a": data, "b": data[: 9 * GRID_BYTES], "c": b"same"}, created_ns=number))
+    return versions
+
+
+def test_each_frame_counts_once(store: Store) -> None:
+    versions = _family(store, 4)
+    with store.reading() as reader:
+        assert list(reader.stored_bytes_of_each(versions)) == [_by_closure(store, [one]) for one in versions]
+        assert reader.stored_bytes(versions) == _by_closure(store, versions)
+        assert reader.stored_bytes([versions[2], versions[0], versions[2]]) == _by_closure(store, versions[::2])
+        assert reader.stored_bytes([]) == 0
+
+
+def test_look_ups_do_not_grow_with_the_chunks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = _family(store, 10)
+    statements = 0
+    execute = Database.execute
+
+    def counted(database: Database, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        nonlocal statements
+        statements += 1
+        return execute(database, statement, values)
+
+    monkeypatch.setattr(Database, "execute", counted)
+    with store.reading() as reader:
+        for asked in (lambda: list(reader.stored_bytes_of_each(versions)), lambda: reader.stored_bytes(versions)):
+            statements = 0
+            asked()
+            assert statements < CHUNKS * len(versions) / 4
