@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, find
+from casmodels.library.saving import SINGLE_FILE
 from casmodels.progress import Progress
 from casmodels.results import CheckoutResult
 from casmodels.views.checkouts import Checkout
@@ -41,11 +43,18 @@ def restore(context: Context, target: str, *, force: bool, progress: Progress | 
     with engine.reading() as reader:
         found = find(reader, context.registry, target)
         place = _origin(found)
-        tree = reader.tree(found.version.tree)
-        if len(tree) == 1 and tree.files and place.name == tree.files[0].path and not place.is_dir():
-            place = place.parent
-        wanted = Checkout(found.name, found.id, tree)
-        return check_out(reader, engine.places, engine.path, wanted, place, force=force, progress=progress)
+        include: tuple[str, ...] = ()
+        was_file = bool(found.version.metadata.get(SINGLE_FILE))
+        if was_file:
+            # What else lies in its directory is none of this version's business.
+            place, include = place.parent, (escape(place.name),)
+        was_known = engine.places.load(place) is not None
+        wanted = Checkout(found.name, found.id, reader.tree(found.version.tree), include)
+        result = check_out(reader, engine.places, engine.path, wanted, place, force=force, progress=progress)
+        if was_file and not was_known:
+            # Else the next checkpoint of the name would take the whole directory.
+            engine.places.forget(place)
+        return result
 
 
 def restore_plan(context: Context, target: str) -> str:

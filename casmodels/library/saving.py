@@ -22,6 +22,9 @@ from casstore.transactions import Transaction
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
+SINGLE_FILE = "single_file"
+"""Metadata of a version that was taken from a file, not from a directory."""
+
 
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
@@ -73,6 +76,8 @@ class Saver:
     ) -> CheckpointResult:
         """Make the version, its tags and its pin, and commit."""
         begun_ns, begun = time.time_ns(), time.monotonic()
+        if listing.is_file:
+            metadata = {**metadata, SINGLE_FILE: True}
         place = self._places.load(listing.root)
         for tag in options.tags:
             check_tag(self._transaction, name, tag, None)

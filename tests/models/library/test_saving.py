@@ -191,6 +191,33 @@ def test_restore_brings_the_place_back(store: Store, model: Path) -> None:
     assert _contents(model) == before
 
 
+def test_restore_of_a_file_touches_nothing_beside_it(store: Store, model: Path) -> None:
+    before = _contents(model)
+    store.checkpoint("all", model)
+    store.checkpoint("one", model / "weights.bin")
+    (model / "weights.bin").write_bytes(b"broken")
+    store.restore("one", force=True)
+    assert _contents(model) == before
+
+
+def test_a_restored_file_is_still_what_the_next_checkpoint_takes(store: Store, model: Path) -> None:
+    store.checkpoint("one", model / "weights.bin")
+    (model / "weights.bin").unlink()
+    store.restore("one", force=True)
+    assert store.checkpoint("one").files == 1
+
+
+def test_restore_of_a_directory_that_held_one_file_of_its_own_name(store: Store, tmp_path: Path) -> None:
+    directory = tmp_path / "holder" / "same"
+    directory.mkdir(parents=True)
+    (directory / "same").write_text("{}")
+    store.checkpoint("mine", directory)
+    (directory / "same").unlink()
+    directory.rmdir()
+    store.restore("mine", force=True)
+    assert (directory / "same").read_text() == "{}"
+
+
 def test_restore_of_a_pulled_model_names_checkout_and_view(store: Store, hub: FakeHub) -> None:
     hub.add("org/name", {"config.json": b"{}"})
     store.pull(["org/name"], PullOptions(low_priority=False))
