@@ -66,7 +66,9 @@ class Session:
     def store(self) -> Store:
         """The store, to be opened by ``with``. Raises ConfigurationError."""
         from casmodels.library import Store
+        from casmodels.runtime.memory import tune_for_large_buffers
 
+        tune_for_large_buffers()
         config = self.config()
         return Store(config.store_path, config=config)
 
