@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -115,6 +116,15 @@ def tree(directory: Path) -> dict[str, bytes | str]:
     }
 
 
+def largest_file_bytes(directory: Path) -> int:
+    """What files come and go while a pull works."""
+    largest = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            largest = max(largest, path.stat().st_size if path.is_file() else 0)
+    return largest
+
+
 def test_save_look_and_take_out(casmodels: Program, model: Path) -> None:
     saved = casmodels.json("checkpoint", "mine", model, "-m", "first", "--tag", "best")
     assert (saved["name"], saved["files"], saved["parent"]) == ("mine", 3, None)
@@ -208,8 +218,7 @@ def test_an_interrupted_pull_goes_on_where_it_was(casmodels: Program, hub: FakeH
     hub.add("org/slow", {"model.safetensors": weights})
     hub.fault("org/slow/model.safetensors", Fault(stall=(1_000_000, 600), times=1))
     with casmodels.start("pull", "org/slow") as process:
-        partials = casmodels.home / "store"
-        while not any(path.stat().st_size >= 900_000 for path in partials.rglob("*") if path.is_file()):
+        while largest_file_bytes(casmodels.home / "store") < 900_000:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,3 +63,8 @@ def command(
     FakeStore.opened.clear()
     yield Runner(capsysbinary)
     FakeStore.answers = dict(ANSWERS)
+    for package in ("casmodels", "casstore"):
+        logger = logging.getLogger(package)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -17,16 +16,6 @@ from casmodels.cli.bars import Bars, drawn_progress, shortened
 from casmodels.progress import Progress, SilentProgress
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import PULLED
-
-
-@pytest.fixture(autouse=True)
-def _loggers() -> Iterator[None]:
-    yield
-    for package in ("casmodels", "casstore"):
-        logger = logging.getLogger(package)
-        logger.handlers.clear()
-        logger.setLevel(logging.NOTSET)
-        logger.propagate = True
 
 
 def _drawing() -> Drawing:
