@@ -21,9 +21,10 @@ from casstore.maintenance import gc as engine_gc
 from casstore.maintenance import repair as engine_repair
 from casstore.maintenance import verify as engine_verify
 from casstore.maintenance.findings import Broken, Finding
+from casstore.maintenance.leftovers import dead_partials
 from casstore.refs import Ref, RefKind
 
-_AGE = re.compile(r"(\d+)\s*([smhdw])\Z")
+_AGE = re.compile(r"(\d{1,9})\s*([smhdw])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -85,7 +86,7 @@ def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcRes
         reclaimed += viewing.drop_unused(context, views_days, dry_run=dry_run).reclaimed_bytes
     if dry_run:
         with engine.reading():
-            collected = engine_gc.estimate(engine.engine)
+            collected = engine_gc.estimate(engine.engine, without=dead_partials(engine.engine))
     else:
         collected = engine_gc.collect(engine.engine)
     return GcResult(
@@ -122,11 +123,12 @@ def _parse_since(text: str) -> int:
     """A time in ns since 1970 UTC from an age (``90m``, ``7d``) or an ISO date. Raises InvalidInputError."""
     age = _AGE.match(text.strip())
     if age is not None:
-        return time.time_ns() - int(age[1]) * _SECONDS[age[2]] * 1_000_000_000
+        return max(time.time_ns() - int(age[1]) * _SECONDS[age[2]] * 1_000_000_000, 0)
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInputError(
             f"{text!r} is neither an age nor a date", remedy="write 7d, 12h, or 2026-01-31"
         ) from None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e9)
+    seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return min(max(int(seconds * 1e9), 0), time.time_ns())
