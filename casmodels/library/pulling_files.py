@@ -27,7 +27,7 @@ from casstore.pipeline import BlobHashers
 from casstore.refs import RefKey, RefKind, check_name
 from casstore.sources import open_source
 from casstore.transactions import Transaction
-from casstore.trees import Entry, Tree
+from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -36,6 +36,7 @@ _BLOCK_BYTES = 4 << 20
 
 def pull_url(pull: Pull, model: UrlModel) -> PullResult:
     """One file behind a URL. Raises as `UrlSource` and `Downloader`, InvalidInputError, OfflineError."""
+    _refuse_hub_options(pull)
     source = UrlSource.parse(model.url, pull.options.checksum)
     name = pull.options.name
     if name is None:
@@ -49,6 +50,8 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
             raise OfflineError(
                 f"{source.clean_url} is not here, and the network is not to be used", remedy="run without --offline"
             )
+        if pull.options.dry_run:
+            return _planned(pull, name, 0, "how large a URL is shows when it is fetched")
         with Downloader(
             pull.engine.layout.downloads, workers=1, initializer=pull.initializer, progress=lambda _file, _n: None
         ) as downloader:
@@ -76,23 +79,28 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
 
 def pull_local(pull: Pull, path: Path) -> PullResult:
     """A directory or a file on this machine. Raises as `scan`, and WrongBytesError for a checksum that differs."""
+    _refuse_hub_options(pull)
     listing = scan(path, outside=[pull.engine.path])
     name = pull.options.name or _name_from(listing.root.resolve().name)
     with pull.engine.writing() as transaction:
         _check_directory_name(transaction, pull, name)
         if pull.options.checksum is not None:
             _check_file(listing, Digest.parse(pull.options.checksum, default=SHA256))
+        if pull.options.dry_run:
+            return replace(
+                _planned(pull, name, listing.size_bytes),
+                files=sum(entry.kind is EntryKind.FILE for entry in listing.entries),
+            )
         origin = listing.root.resolve().as_uri()
         metadata = {"kind": "directory", "name": name}
         if listing.is_file and is_gzip_name(listing.root.name):
             return _save_file(pull, transaction, name, listing.root, listing.root.name, origin, metadata)
-        before = newest(transaction, name)
         saver = Saver(pull.engine.places, transaction, pull.progress, rehash=pull.options.force)
-        saved = saver.save(name, listing, SaveOptions(), metadata)
+        saved = saver.save(name, listing, SaveOptions(only_changes=True), metadata)
         return PullResult(
             model=pull.model,
             repo=None,
-            status=PullStatus.COMPLETED if before is None or not saved.unchanged else PullStatus.CACHED,
+            status=PullStatus.CACHED if saved.unchanged else PullStatus.COMPLETED,
             name=name,
             version=saved.version,
             files=saved.files,
@@ -131,19 +139,42 @@ def _save_file(
         created_ns=time.time_ns(),
         metadata=dict(metadata),
     )
-    digest = transaction.add_version(version)
-    transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
+    is_new = before is None or before.version != replace(
+        version, parent=before.version.parent, created_ns=before.version.created_ns
+    )
+    if is_new:
+        digest = transaction.add_version(version)
+        transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
+    else:
+        assert before is not None
+        digest = before.id
     transaction.commit()
     return PullResult(
         model=pull.model,
         repo=None,
-        status=PullStatus.COMPLETED,
+        status=PullStatus.COMPLETED if is_new or pull.options.force else PullStatus.CACHED,
         name=name,
         version=digest.hex,
         files=1,
         size_bytes=entry.size_bytes,
         stored_bytes=transaction.added_bytes,
         vouched_by=metadata.get("vouched_by"),
+    )
+
+
+def _refuse_hub_options(pull: Pull) -> None:
+    """Raise InvalidInputError for a choice among a repo's files or states, rather than take everything all the same."""
+    options = pull.options
+    given = {"--revision": options.revision, "--include": options.include, "--exclude": options.exclude}
+    for option, value in given.items():
+        if value:
+            raise InvalidInputError(f"{option} is for models of the Hub, and {pull.model} is none")
+
+
+def _planned(pull: Pull, name: str, size_bytes: int, *warnings: str) -> PullResult:
+    """What a dry run says."""
+    return PullResult(
+        pull.model, None, PullStatus.COMPLETED, name=name, files=1, size_bytes=size_bytes, warnings=warnings
     )
 
 

@@ -20,7 +20,7 @@ from casmodels.sources.listing import HubListing, Selection, UpstreamFile
 from casmodels.sources.selection import select_files
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import FullError, StoreError
+from casstore.errors import FullError, InvalidInputError, StoreError
 from casstore.refs import RefKey, RefKind
 from casstore.transactions import Transaction
 from casstore.trees import Entry, Tree
@@ -54,6 +54,11 @@ class HubPull:
 
     def run(self) -> PullResult:
         """Pull. Raises the errors of `HubSource` and `Downloader`, FullError, and what the engine raises."""
+        if self._pull.options.checksum is not None:
+            raise InvalidInputError(
+                f"--checksum is for a URL or a file, and {self._repo} is a repo of the Hub",
+                remedy="leave it out: each file is checked against the Hub's own digest",
+            )
         if self._pull.options.offline:
             return self._offline()
         resolved = self._hub.resolve(self._repo, self._revision)

@@ -28,13 +28,15 @@ SINGLE_FILE = "single_file"
 
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
-    """How to save: message, tags to set, whether to pin, the version it is based on, whether to read every file."""
+    """How to save: message, tags to set, whether to pin, the version it is based on, whether to read every file, and
+    whether a version is made only if something differs from the newest one."""
 
     message: str = ""
     tags: Sequence[str] = ()
     pin: bool = False
     base: str | None = None
     rehash: bool = False
+    only_changes: bool = False
 
 
 def checkpoint(
@@ -85,6 +87,7 @@ class Saver:
         self._progress.expect(len(files), listing.size_bytes)
         tree = Tree.of([self._entry(entry, place) for entry in listing.entries])
         parent = base or self._parent(name, place)
+        last = newest(self._transaction, name)
         version = Version(
             tree=self._transaction.add_tree(tree),
             parent=parent,
@@ -93,8 +96,11 @@ class Saver:
             message=options.message,
             metadata={**metadata, "name": name},
         )
-        digest = self._transaction.add_version(version)
-        self._transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
+        if options.only_changes and last is not None and last.version.tree == version.tree:
+            parent = digest = last.id
+        else:
+            digest = self._transaction.add_version(version)
+            self._transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
         for tag in options.tags:
             self._transaction.set_ref(RefKey(RefKind.TAG, name, tag), digest)
         if options.pin:

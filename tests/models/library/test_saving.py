@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
 from casmodels.library import PullOptions, Store
 from casstore.errors import InvalidInputError, NotFoundError
+from casstore.store import Store as Engine
 from tests.hub import FakeHub
 from tests.models.library.conftest import MakeStore
 
@@ -189,6 +192,67 @@ def test_restore_brings_the_place_back(store: Store, model: Path) -> None:
     (model / "weights.bin").unlink()
     store.restore("mine", force=True)
     assert _contents(model) == before
+
+
+def test_a_directory_pulled_again_unchanged_makes_no_version(store: Store, model: Path) -> None:
+    options = PullOptions(name="mine", low_priority=False)
+    (first,), (second,) = (store.pull([str(model)], options) for _ in range(2))
+    assert (first.status, second.status, second.version) == ("completed", "cached", first.version)
+    assert len(store.versions("mine")) == 1
+
+
+def test_a_gzip_file_pulled_again_unchanged_makes_no_version(store: Store, tmp_path: Path) -> None:
+    options = PullOptions(name="mine", low_priority=False)
+    for content, status, versions in ((b"one", "completed", 1), (b"one", "cached", 1), (b"two", "completed", 2)):
+        (tmp_path / "weights.bin.gz").write_bytes(gzip.compress(content))
+        (pulled,) = store.pull([str(tmp_path / "weights.bin.gz")], options)
+        assert (pulled.status, len(store.versions("mine"))) == (status, versions)
+
+
+@pytest.mark.parametrize("path", [".", "weights.bin"])
+def test_a_dry_run_of_a_local_pull_stores_nothing(store: Store, model: Path, path: str) -> None:
+    (planned,) = store.pull([str(model / path)], PullOptions(name="mine", dry_run=True, low_priority=False))
+    assert (planned.status, planned.version) == ("completed", None)
+    assert planned.size_bytes >= 100_000
+    assert store.versions() == []
+    assert store.stats().chunks == 0
+
+
+@pytest.mark.parametrize("option", [{"include": ("*.json",)}, {"exclude": ("*.json",)}, {"revision": "v1"}])
+def test_what_only_the_hub_has_is_refused_for_a_directory(store: Store, model: Path, option: dict[str, Any]) -> None:
+    (pulled,) = store.pull([str(model)], PullOptions(name="mine", low_priority=False, **option))
+    assert pulled.error is not None
+    assert f"--{next(iter(option))}" in pulled.error.message
+    assert store.versions() == []
+
+
+def test_a_checksum_of_a_hub_model_is_refused_not_ignored(store: Store, hub: FakeHub) -> None:
+    hub.add("org/name", {"config.json": b"{}"})
+    (pulled,) = store.pull(["org/name"], PullOptions(checksum="sha256:" + "0" * 64, low_priority=False))
+    assert pulled.error is not None
+    assert "--checksum" in pulled.error.message
+
+
+@pytest.mark.parametrize("since", ["999999999w", "0001-01-01", "9999-12-31"])
+def test_verify_since_any_time(store: Store, model: Path, since: str) -> None:
+    store.checkpoint("mine", model)
+    assert store.verify(data=True, since=since).ok
+
+
+def test_a_dry_run_of_gc_counts_what_a_killed_pull_kept(store: Store, tmp_path: Path) -> None:
+    store.checkpoint("mine", _file(tmp_path, "a", 1000))
+    with Engine.open(tmp_path / "store") as engine, engine.writing() as transaction:
+        transaction.keep(transaction.add_file(_file(tmp_path, "b", 50_000)).info)
+        transaction.commit()
+    planned = store.gc(dry_run=True)
+    assert planned.reclaimed_bytes > 50_000
+    assert store.gc().reclaimed_bytes == planned.reclaimed_bytes
+
+
+def _file(directory: Path, name: str, size_bytes: int) -> Path:
+    path = directory / name
+    path.write_bytes(os.urandom(size_bytes))
+    return path
 
 
 def test_restore_of_a_file_touches_nothing_beside_it(store: Store, model: Path) -> None:
