@@ -33,7 +33,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        with self._explained():
+        with _explained(self._path):
             self._connection = sqlite3.connect(
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
             )
@@ -48,24 +48,24 @@ class Database:
         """Make an empty index, whole or not at all."""
         temporary = path.with_name(f"{path.name}.new")
         remove_database(temporary)
-        with files.translated(path):
+        with _explained(path):
             connection = sqlite3.connect(temporary, isolation_level=None)
-        try:
-            schema.migrate(connection)
-        finally:
-            connection.close()
+            try:
+                schema.migrate(connection)
+            finally:
+                connection.close()
         _sync(temporary)
         files.rename(temporary, path)
         files.sync_directory(path.parent)
 
     def execute(self, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; gives all rows."""
-        with self._lock, self._explained():
+        with self._lock, _explained(self._path):
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     def execute_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Run one statement for each row of values."""
-        with self._lock, self._explained():
+        with self._lock, _explained(self._path):
             self._connection.executemany(statement, rows)
 
     @contextlib.contextmanager
@@ -114,22 +114,6 @@ class Database:
         if version < schema.VERSION:
             schema.migrate(self._connection)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            text = str(error)
-            if "full" in text or "disk I/O" in text:
-                raise FullError(f"the index {self._path} cannot grow: {text}", remedy="free some space") from error
-            if "readonly" in text or "unable to open" in text:
-                raise NotWritableError(f"the index {self._path} is not writable: {text}") from error
-            if "locked" in text or "busy" in text:
-                raise BusyError(f"the index {self._path} is busy", remedy="try again") from error
-            raise NeedsRepairError(f"the index {self._path} cannot be read: {text}") from error
-        except sqlite3.DatabaseError as error:
-            raise NeedsRepairError(f"the index {self._path} is damaged: {error}") from error
-
 
 def replace_database(temporary: Path, path: Path) -> None:
     """Put a finished database in the place of another.
@@ -157,6 +141,25 @@ def stale_databases(path: Path) -> list[Path]:
     current = path.resolve().name
     kept = {path.name, *(f"{current}{suffix}" for suffix in ("", "-wal", "-shm"))}
     return [file for file in path.parent.glob(f"{path.name}*") if file.name not in kept]
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            raise FullError(f"the index {path} cannot grow: {text}", remedy="free some space") from error
+        if "readonly" in text or "unable to open" in text:
+            raise NotWritableError(
+                f"the index {path} is not writable: {text}", remedy="check who owns it and how it is mounted"
+            ) from error
+        if "locked" in text or "busy" in text:
+            raise BusyError(f"the index {path} is busy", remedy="try again") from error
+        raise NeedsRepairError(f"the index {path} cannot be read: {text}") from error
+    except sqlite3.DatabaseError as error:
+        raise NeedsRepairError(f"the index {path} is damaged: {error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,18 @@ def test_a_full_disk(path: Path) -> None:
         database.execute_many("INSERT INTO meta VALUES (?, ?)", ((str(number), "x" * 1000) for number in range(100)))
     assert database.execute("SELECT * FROM meta") == []
     database.close()
+
+
+def test_a_disk_that_is_full_before_there_is_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cramped(*arguments: object, real: Any = sqlite3.connect, **options: object) -> Any:
+        connection = real(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", cramped)
+    with pytest.raises(FullError):
+        Database.create(tmp_path / "index")
+    assert not (tmp_path / "index").exists()
 
 
 def test_a_read_only_database(path: Path) -> None:
