@@ -38,11 +38,13 @@ class Pull:
 def pull(context: Context, models: Sequence[str], options: PullOptions, progress: Progress | None) -> list[PullResult]:
     """Pull models one after the other; what fails is a result with an error, and the next one is tried.
 
-    Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError.
+    Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError, and InvalidInputError for
+    a directory with the store inside.
     """
     from casmodels.runtime.priority import thread_initializer
 
     wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
+    _refuse_store_inside(context, wanted)
     config = context.config
     options = replace(options, offline=options.offline or config.offline)
     low_priority = config.low_priority if options.low_priority is None else options.low_priority
@@ -57,6 +59,19 @@ def pull(context: Context, models: Sequence[str], options: PullOptions, progress
             )
             results.append(_pull_one(one))
     return results
+
+
+def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
+    """Look before a store is made: it must not come to lie in a directory that is to be saved."""
+    from casmodels.sources.local import refuse_overlap
+
+    for model in models:
+        try:
+            parsed = parse_model(model)
+        except InvalidInputError:
+            continue  # its turn to be refused comes
+        if isinstance(parsed, LocalModel):
+            refuse_overlap(parsed.path, context.path)
 
 
 def _pull_one(pull: Pull) -> PullResult:

@@ -46,11 +46,13 @@ def checkpoint(
 
     Raises NameTakenError, InvalidInputError, NotFoundError, ChangedWhileReadError.
     """
+    # Looked at before a store is made, which must not come to lie in the directory.
+    listing = scan(path, outside=[context.path]) if path is not None else None
     engine = context.engine(create=True)
     with engine.writing() as transaction:
         check_own_name(transaction, context.registry, name)
-        root = path if path is not None else _last_place(context, name)
-        listing = scan(root, outside=[engine.path])
+        if listing is None:
+            listing = scan(_last_place(context, name), outside=[engine.path])
         base = find(transaction, context.registry, options.base).id if options.base is not None else None
         metadata = {"kind": "checkpoint"}
         saver = Saver(engine.places, transaction, progress or SilentProgress(), rehash=options.rehash)

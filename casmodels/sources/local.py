@@ -74,7 +74,7 @@ def scan(root: Path, *, outside: Sequence[Path] = ()) -> LocalListing:
     found = _stat(top)
     real = top.resolve()
     for place in outside:
-        _refuse_overlap(top, real, place.resolve())
+        refuse_overlap(top, place)
     if stat.S_ISREG(found.st_mode):
         return LocalListing(root, (_file(top.name, real, found),), is_file=True)
     if not stat.S_ISDIR(found.st_mode):
@@ -155,7 +155,9 @@ def _blob_folders(real: Path) -> list[Path]:
     return []
 
 
-def _refuse_overlap(top: Path, real: Path, place: Path) -> None:
+def refuse_overlap(top: Path, place: Path) -> None:
+    """Raise InvalidInputError where a directory to be saved holds a place (the store), or lies in it."""
+    real, place = top.resolve(), place.resolve()
     if place.is_relative_to(real):
         where = f"the store {_shown(place)} lies in {_shown(top)}"
     elif real.is_relative_to(place):
