@@ -173,7 +173,11 @@ def _config_file(given: Path | None, environment: Mapping[str, str]) -> Path:
 
         return platformdirs.user_config_path("casmodels", appauthor=False) / "config.toml"
     file = _absolute(named)
-    if not file.exists():
+    try:
+        there = file.exists()
+    except OSError:
+        there = True  # reading it tells what is wrong
+    if not there:
         what = f"there is no configuration file {file}"
         raise ConfigurationError(what, remedy="write it, or change what CASMODELS_CONFIG names")
     return file

@@ -220,6 +220,8 @@ def test_a_file_that_was_named_must_be_there_and_be_a_file(tmp_path: Path) -> No
         load(environ={"CASMODELS_CONFIG": str(tmp_path / "none.toml")})
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(environ={"CASMODELS_CONFIG": str(tmp_path)})
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(environ={"CASMODELS_CONFIG": str(tmp_path / ("x" * 300))})
     assert load(environ={"CASMODELS_CONFIG": "/dev/null"}).models == ()
 
 
