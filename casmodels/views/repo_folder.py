@@ -85,6 +85,8 @@ class RepoFolder:
         written: list[Written] = []
         try:
             materialiser.write_all(wanted, written)
+            if not listing.files:  # otherwise the first of them makes the snapshot's directory
+                make_parents(self._directory, snapshot_path(listing.commit, ""))
             if symlinks:
                 self._link(listing)
             self._write(_listing_path(listing), tree_listing(listing.version, listing.files))

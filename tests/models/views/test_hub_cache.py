@@ -89,6 +89,16 @@ def test_is_the_clients_layout_to_the_letter(shelf: Any, tmp_path: Path, listing
     assert view.size_bytes == 50_019
 
 
+def test_a_model_without_files(shelf: Any, tmp_path: Path) -> None:
+    version = shelf.put("name", {"folder": None})
+    view = shelf.view(tmp_path / "home")
+    (snapshot,) = shelf.add(view, ("name", version)).snapshots
+    assert list(snapshot.path.iterdir()) == []
+    assert view.models() == ("name",)
+    remove_models(view, shelf.store.places)
+    assert not view.home.exists()
+
+
 def test_again_writes_and_reads_nothing(shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = shelf.put("name", MODEL)
     view = shelf.view(tmp_path / "home")
