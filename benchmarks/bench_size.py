@@ -75,6 +75,7 @@ def family(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -
     results.figures += [
         Figure("stored / raw, family, casmodels", ours, FAMILY),
         Figure("stored, family, casmodels / borg", ours / ratios["borg"], OF_BORG),
+        Figure("stored, family, casmodels / borg zstd,3", ours / ratios["borg zstd,3"], OF_BORG),
         *(Figure(f"stored / raw, family, {name}", ratio) for name, ratio in ratios.items() if name != "casmodels"),
     ]
 

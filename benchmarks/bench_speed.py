@@ -103,6 +103,7 @@ def figures(found: Sequence[Measurement], corpus: Corpus) -> list[Figure]:
     wanted = (
         ("in", "wall_seconds", "tar+zstd-3", 1.0, "ingest, wall time"),
         ("in", "cpu_seconds", "restic", 1 / 3, "ingest, CPU time"),
+        ("out", "cpu_seconds", "borg zstd,3", 1.0, "checkout, CPU time"),
         ("out", "cpu_seconds", "borg", 1.0, "checkout, CPU time"),
     )
     return [

@@ -52,6 +52,12 @@ class Casmodels(Peer):
         super().__init__(place, environment)
         self.program = program
 
+    def prepare(self) -> None:
+        """There is no `init`: the first version makes the store, so a tiny one does."""
+        super().prepare()
+        (self.place.parent / "tiny").write_text("tiny")
+        measure(self.put(self.place.parent / "tiny", "tiny"), self.environment)
+
     def command(self, arguments: str) -> str:
         return f"{quote(str(self.program))} --store {quote(str(self.place))} -q {arguments}"
 
