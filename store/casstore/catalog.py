@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casstore.blobs import BlobReader
-from casstore.closure import FrameName, closure
+from casstore.closure import closure
 from casstore.digests import BLAKE3, Digest
 from casstore.engine import Engine
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
-from casstore.index.rows import BlobInfo, FrameRow
+from casstore.index.reach import Reach
+from casstore.index.rows import BlobInfo
 from casstore.needs import Needs
 from casstore.recipes import Recipe
 from casstore.records import read_recipe, read_tree, read_version
@@ -88,17 +89,13 @@ class Reader:
             others = sum(path.stat().st_size for path in (layout.journal, layout.mark))
             stored_bytes = rows.packs_bytes() + index_bytes + others
             return Usage(chunks, raw_bytes, stored_bytes, index_bytes, tuple(rows.by_codec()))
-        tallies: dict[int, list[int]] = {}
-        stored_bytes = 0
-        for row in self._rows(versions):
-            stored_bytes += row.length
-            if row.kind is FrameKind.CHUNK:
-                tally = tallies.setdefault(row.codec, [0, 0, 0])
-                for position, more in enumerate((1, row.raw_length, row.length)):
-                    tally[position] += more
-        by_codec = tuple((codec, *tally) for codec, tally in sorted(tallies.items()))
-        chunks, raw_bytes = (sum(tally[position] for tally in tallies.values()) for position in (0, 1))
-        return Usage(chunks, raw_bytes, stored_bytes, index_bytes, by_codec)  # type: ignore[arg-type]
+        with Reach(self._engine.ledger.database) as reach:
+            walked: set[bytes] = set()
+            for version in versions:
+                reach.add(closure(self._engine, FrameKind.VERSION, version, walked))
+            by_codec = reach.by_codec()
+            chunks, raw_bytes = (sum(tally[position] for tally in by_codec) for position in (1, 2))
+            return Usage(chunks, raw_bytes, reach.stored_bytes(), index_bytes, tuple(by_codec))
 
     def stored_bytes(self, versions: Iterable[Digest]) -> int:
         """The bytes of all frames that these versions need together, each counted once."""
@@ -108,16 +105,6 @@ class Reader:
         """The same for each version by itself; neighbours that share much are fast."""
         needs = Needs(self._engine)
         return (needs.of_version(version) for version in versions)
-
-    def _rows(self, versions: Iterable[Digest]) -> Iterator[FrameRow]:
-        seen: set[FrameName] = set()
-        for version in versions:
-            for name in closure(self._engine, FrameKind.VERSION, version):
-                if name not in seen:
-                    seen.add(name)
-                    row = self._engine.ledger.rows.frame(*name)
-                    if row is not None:
-                        yield row
 
 
 def _size_bytes(path: Path) -> int:

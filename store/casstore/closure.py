@@ -8,7 +8,9 @@ from typing import TypeAlias
 from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.frames import FrameKind
-from casstore.records import read_recipe, read_tree, read_version
+from casstore.index.lengths import chunk_lengths
+from casstore.recipes import chunks_of
+from casstore.records import read_tree, read_version
 from casstore.refs import Ref, RefKind
 
 FrameName: TypeAlias = tuple[FrameKind, bytes]
@@ -49,8 +51,9 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    for part in read_recipe(engine, digest).parts:
-        yield FrameKind.CHUNK, part.chunk
-        row = engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk)
-        if row is not None and row.base is not None:
-            yield FrameKind.CHUNK, row.base
+    chunks = chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
+    for chunk in chunks:
+        yield FrameKind.CHUNK, chunk
+    for _, _, base in chunk_lengths(engine.ledger.database, chunks):
+        if base is not None:
+            yield FrameKind.CHUNK, base

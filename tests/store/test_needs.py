@@ -11,6 +11,7 @@ from casstore.closure import closure
 from casstore.digests import Digest
 from casstore.frames import FrameKind
 from casstore.index.database import Database
+from casstore.maintenance import gc, verify
 from casstore.store import Store
 from casstore.testing.builders import GRID_BYTES, noise, put
 
@@ -54,7 +55,13 @@ def test_look_ups_do_not_grow_with_the_chunks(store: Store, monkeypatch: pytest.
 
     monkeypatch.setattr(Database, "execute", counted)
     with store.reading() as reader:
-        for asked in (lambda: list(reader.stored_bytes_of_each(versions)), lambda: reader.stored_bytes(versions)):
+        for asked in (
+            lambda: list(reader.stored_bytes_of_each(versions)),
+            lambda: reader.stored_bytes(versions),
+            lambda: reader.usage(versions),
+            lambda: gc.estimate(store.engine),
+            lambda: verify.check(store.engine),
+        ):
             statements = 0
             asked()
             assert statements < CHUNKS * len(versions) / 4

@@ -11,6 +11,8 @@ from casstore.index.database import Database
 from casstore.index.rows import CONDEMNED
 
 _BATCH = 4096
+_RECENT = 1 << 16
+"""About so many of the last names are remembered: neighbouring versions share most, and an insert takes longer."""
 _numbers = count()
 
 
@@ -21,6 +23,7 @@ class Reach:
         self._database = database
         # The connection is shared by threads, and so are its temporary tables.
         self._table = f"reached_{next(_numbers)}"
+        self._recent: set[tuple[FrameKind, bytes]] = set()
         self._unreached = (
             f"NOT EXISTS (SELECT 1 FROM temp.{self._table} AS reached "
             "WHERE reached.kind = frames.kind AND reached.digest = frames.digest)"
@@ -39,9 +42,12 @@ class Reach:
 
     def add(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
         """These are reached."""
-        iterator = iter(names)
+        iterator = (name for name in names if name not in self._recent)
         while batch := list(islice(iterator, _BATCH)):
             self._database.execute_many(f"INSERT OR IGNORE INTO temp.{self._table} VALUES (?, ?)", batch)
+            if len(self._recent) > _RECENT:
+                self._recent.clear()
+            self._recent.update(batch)
 
     def condemn_the_rest(self) -> None:
         """Mark what is not reached; damaged frames that nobody needs too."""
@@ -56,6 +62,15 @@ class Reach:
             f"ON frames.kind = reached.kind AND frames.digest = reached.digest WHERE state NOT IN (1, 5)"
         )
         return int(length)
+
+    def by_codec(self) -> list[tuple[int, int, int, int]]:
+        """Of the chunks that are reached, for each codec: its number, chunks, bytes before encoding and of frames."""
+        return self._database.execute(
+            "SELECT codec, count(*), sum(raw_length), sum(length) "
+            f"FROM temp.{self._table} AS reached CROSS JOIN frames "
+            "ON frames.kind = reached.kind AND frames.digest = reached.digest "
+            f"WHERE frames.kind = {FrameKind.CHUNK:d} AND state NOT IN (1, 5) GROUP BY codec ORDER BY codec"
+        )
 
     def unreached_chunks(self) -> int:
         """How many chunks are not reached."""

@@ -9,6 +9,7 @@ from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
+from casstore.index.lengths import chunk_lengths
 from casstore.recipes import Recipe
 from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKind
@@ -35,12 +36,14 @@ def findings(engine: Engine, refs: list[Ref], broken: Broken) -> Iterator[Findin
     ``broken`` are frames known to be damaged; rows that are missing, and records that cannot be read, are found on the
     way.
     """
+    whole: set[tuple[Digest, Digest, int]] = set()
     for ref in refs:
         if ref.key.kind is RefKind.VERSION:
-            yield from _of_version(engine, ref, broken)
+            yield from _of_version(engine, ref, broken, whole)
 
 
-def _of_version(engine: Engine, ref: Ref, broken: Broken) -> Iterator[Finding]:
+def _of_version(engine: Engine, ref: Ref, broken: Broken, whole: set[tuple[Digest, Digest, int]]) -> Iterator[Finding]:
+    """Findings of one version; ``whole`` are the recipes, blobs and sizes that nothing was found about before."""
     where = (ref.key.name, ref.target)
     try:
         _check(FrameKind.VERSION, ref.target, broken)
@@ -51,24 +54,32 @@ def _of_version(engine: Engine, ref: Ref, broken: Broken) -> Iterator[Finding]:
         yield Finding(*where, None, None, error.message)
         return
     for entry in tree.files:
+        assert entry.blob is not None
         try:
-            recipe = _recipe(engine, entry, broken)
+            digest = _recipe_of(engine, entry)
+            seen = (digest, entry.blob, entry.size_bytes)
+            if seen in whole:
+                continue
+            recipe = _recipe(engine, entry, digest, broken)
         except (DamagedError, NotFoundError) as error:
             yield Finding(*where, entry.path, None, error.message)
             continue
-        said = set()
-        for part in recipe.parts:
-            reason = _reason(engine, FrameKind.CHUNK, part.chunk, broken)
-            if reason is not None and part.chunk not in said:
-                said.add(part.chunk)
-                yield Finding(*where, entry.path, part.chunk.hex(), reason)
+        lacking = list(_lacking(engine, recipe, broken))
+        for chunk, reason in lacking:
+            yield Finding(*where, entry.path, chunk.hex(), reason)
+        if not lacking:
+            whole.add(seen)
 
 
-def _recipe(engine: Engine, entry: Entry, broken: Broken) -> Recipe:
+def _recipe_of(engine: Engine, entry: Entry) -> Digest:
     assert entry.blob is not None
     digest = engine.ledger.rows.recipe_of(entry.blob)
     if digest is None:
         raise NotFoundError(f"the blob {entry.blob} is missing from the store")
+    return digest
+
+
+def _recipe(engine: Engine, entry: Entry, digest: Digest, broken: Broken) -> Recipe:
     _check(FrameKind.RECIPE, digest, broken)
     recipe = read_recipe(engine, digest)
     if recipe.sha256 != entry.blob or recipe.size_bytes != entry.size_bytes:
@@ -81,6 +92,17 @@ def _check(kind: FrameKind, digest: Digest, broken: Broken) -> None:
     reason = broken.get((kind, digest.value))
     if reason is not None:
         raise DamagedError(f"{kind.name.lower()} {digest.hex}", reason)
+
+
+def _lacking(engine: Engine, recipe: Recipe, broken: Broken) -> Iterator[tuple[bytes, str]]:
+    """The chunks of a recipe that cannot be had, each with the reason."""
+    chunks = dict.fromkeys(part.chunk for part in recipe.parts)
+    bases = {digest: base for digest, _, base in chunk_lengths(engine.ledger.database, chunks)}
+    for chunk in chunks:
+        if bases.get(chunk, chunk) is not None or (FrameKind.CHUNK, chunk) in broken:
+            reason = _reason(engine, FrameKind.CHUNK, chunk, broken)
+            if reason is not None:
+                yield chunk, reason
 
 
 def _reason(engine: Engine, kind: FrameKind, digest: bytes, broken: Broken) -> str | None:
