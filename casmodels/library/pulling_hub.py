@@ -18,6 +18,7 @@ from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile
 from casmodels.sources.selection import select_files
+from casmodels.views.targets import alone
 from casstore.catalog import Reader
 from casstore.digests import Digest
 from casstore.errors import FullError, InvalidInputError, StoreError
@@ -76,7 +77,9 @@ class HubPull:
             self._check_space(wanted)
             try:
                 fetched = self._fetch(transaction, listing, wanted)
-                version = self._save(transaction, listing, selection, fetched)
+                with alone(self._pull.engine.layout.downloads):
+                    # One at a time: another pull of the same commit may be about to make the same version.
+                    version = self._save(transaction, listing, selection, fetched)
                 self._discard()
             finally:
                 for downloaded in self._waiting:

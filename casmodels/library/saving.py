@@ -104,7 +104,8 @@ class Saver:
             digest = self._transaction.add_version(version)
             self._transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
         for tag in options.tags:
-            self._transaction.set_ref(RefKey(RefKind.TAG, name, tag), digest)
+            # Looked at again: another may have set it while the files were read.
+            self._transaction.set_ref(check_tag(self._transaction, name, tag, digest), digest)
         if options.pin:
             self._transaction.set_ref(RefKey(RefKind.PIN, name, digest.hex), digest)
         self._transaction.commit()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from casmodels.library import PullOptions, Store
+from casmodels.library import PullOptions, Store, pulling_hub
+from casmodels.library.names import Found
 from casmodels.results import PullResult, PullStatus
+from casstore.catalog import Reader
 from casstore.errors import FullError
 from tests.hub import FakeHub, Fault
 from tests.models.library.conftest import MakeStore
@@ -213,3 +217,23 @@ def test_two_failures_of_three_models(store: Store, hub: FakeHub) -> None:
     hub.add("org/name", FILES)
     results = store.pull(["org/none", "org/name", "../x/y/z"], PullOptions(low_priority=False))
     assert [result.status for result in results] == [PullStatus.FAILED, PullStatus.COMPLETED, PullStatus.FAILED]
+
+
+def test_two_pulls_at_once_make_one_version(
+    make_store: MakeStore, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/name", {"config.json": b"{}"})
+    newest_of = pulling_hub._newest_of
+
+    def slowly(reader: Reader, name: str, commit: str) -> Found | None:
+        found = newest_of(reader, name, commit)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(pulling_hub, "_newest_of", slowly)
+    stores = [make_store(HF_ENDPOINT=hub.url) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        pulled = list(pool.map(lambda store: store.pull(["org/name"], PullOptions(low_priority=False))[0], stores))
+    assert [one.error for one in pulled] == [None, None]
+    assert len(stores[0].versions()) == 1
+    assert pulled[0].version == pulled[1].version

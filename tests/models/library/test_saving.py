@@ -11,6 +11,7 @@ import pytest
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
 from casmodels.library import PullOptions, Store
+from casmodels.progress import SilentProgress
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.store import Store as Engine
 from tests.hub import FakeHub
@@ -253,6 +254,19 @@ def _file(directory: Path, name: str, size_bytes: int) -> Path:
     path = directory / name
     path.write_bytes(os.urandom(size_bytes))
     return path
+
+
+def test_a_tag_set_while_a_checkpoint_reads_does_not_move(store: Store, model: Path) -> None:
+    first = store.checkpoint("mine", model)
+    (model / "weights.bin").write_bytes(b"changed")
+
+    class Meanwhile(SilentProgress):
+        def expect(self, files: int, size_bytes: int) -> None:
+            store.tag(f"mine@{first.version}", "best")
+
+    with pytest.raises(InvalidInputError, match="does not move"):
+        store.checkpoint("mine", model, tags=["best"], progress=Meanwhile())
+    assert [version.tags for version in store.versions("mine")] == [("best",)]
 
 
 def test_restore_of_a_file_touches_nothing_beside_it(store: Store, model: Path) -> None:
