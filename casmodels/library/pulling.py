@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
 from casmodels.library.context import Context
@@ -71,7 +72,7 @@ def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
         except InvalidInputError:
             continue  # its turn to be refused comes
         if isinstance(parsed, LocalModel):
-            refuse_overlap(parsed.path, context.path)
+            refuse_overlap(Path.cwd() / parsed.path, context.path)
 
 
 def _pull_one(pull: Pull) -> PullResult:

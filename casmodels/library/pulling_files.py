@@ -70,6 +70,9 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
                 result = _save_file(
                     pull, transaction, name, downloaded.path, source.file_name(downloaded), source.clean_url, metadata
                 )
+            except WrongBytesError:
+                downloaded.discard()  # the next run would find it complete, and just as wrong
+                raise
             except BaseException:
                 downloaded.release()
                 raise
@@ -124,7 +127,7 @@ def _save_file(
         file_name = unpacked_name(file_name)
         unpacked = unpacking_path(pull.engine.layout.downloads, transaction.lease)
         try:
-            unpack(path, unpacked)
+            unpack(path, unpacked, name=pull.model)
             stored = transaction.add_file(unpacked, file_name)
         finally:
             files.unlink(unpacked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -202,6 +203,11 @@ def url_file(scene: Scene) -> None:
     scene.setting(URL=f"{scene.hub.url}/model.bin")
 
 
+def no_gzip(scene: Scene) -> None:
+    url_file(scene)
+    scene.hub.files["/model.bin.gz"] = WEIGHTS
+
+
 @dataclass(frozen=True)
 class Row:
     """What is typed, how it ends, and words that the sentence has."""
@@ -244,6 +250,7 @@ ROWS = [
     Row("offline by variable", f"pull {REPO}", 6, (REPO,), variable(HF_HUB_OFFLINE="1")),
     Row("checksum", f"pull $URL --checksum sha256:{'0' * 64}", 4, ("model.bin",), url_file),
     Row("malformed checksum", "pull $URL --checksum zz", 2, ("zz",), url_file),
+    Row("no gzip", "pull $URL.gz", 4, ("model.bin.gz is no gzip file",), no_gzip),
     Row("URL missing", "pull $URL.no", 3, ("model.bin.no",), url_file),
     # what a server lists
     Row("path up", "pull org/hostile", 6, ("../x",), listed("../x")),
@@ -347,3 +354,14 @@ def everything_outside_the_stores(scene: Scene) -> set[Path]:
     """All paths but the insides of stores and what configures a test."""
     stores = [scene.store, scene.here / "newer"]
     return {path for path in scene.here.rglob("*") if not any(path.is_relative_to(store) for store in stores)}
+
+
+def test_what_came_wrong_once_is_fetched_anew(scene: Scene) -> None:
+    no_gzip(scene)
+    url = os.environ["URL"] + ".gz"
+    assert run(["-q", "pull", url]) == 4
+    assert list((scene.store / "downloads").iterdir()) == []
+    scene.hub.files["/model.bin.gz"] = gzip.compress(WEIGHTS)
+    assert run(["-q", "pull", url]) == 0
+    assert run(["-q", "checkout", "model", "out"]) == 0
+    assert (scene.here / "out/model.bin").read_bytes() == WEIGHTS
