@@ -223,6 +223,8 @@ def test_two_pulls_at_once_make_one_version(
     make_store: MakeStore, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("org/name", {"config.json": b"{}"})
+    stores = [make_store(HF_ENDPOINT=hub.url) for _ in range(2)]
+    pull(stores[0], name="other")  # so that nobody waits for a download, and both are ready at once
     newest_of = pulling_hub._newest_of
 
     def slowly(reader: Reader, name: str, commit: str) -> Found | None:
@@ -231,9 +233,8 @@ def test_two_pulls_at_once_make_one_version(
         return found
 
     monkeypatch.setattr(pulling_hub, "_newest_of", slowly)
-    stores = [make_store(HF_ENDPOINT=hub.url) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        pulled = list(pool.map(lambda store: store.pull(["org/name"], PullOptions(low_priority=False))[0], stores))
+        pulled = list(pool.map(pull, stores))
     assert [one.error for one in pulled] == [None, None]
-    assert len(stores[0].versions()) == 1
+    assert len(stores[0].versions("org/name")) == 1
     assert pulled[0].version == pulled[1].version
