@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 
 class PullStatus(StrEnum):
@@ -222,4 +221,3 @@ class StatsResult:
     versions: int
     chunks: int
     by_codec: dict[str, dict[str, int]]
-    metadata: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest, blake3_digest
+from casstore.digests import GIT_BLOB, SHA256, Digest, blake3_digest
 from casstore.errors import DamagedError
 
 _HEADER = struct.Struct("<4sBBHQ32s20sI")
@@ -98,8 +98,3 @@ def chunks_of(data: bytes, digest: Digest) -> set[bytes]:
     if blake3_digest(data) != digest:
         raise DamagedError(f"recipe {digest.hex}", "its bytes do not match its digest")
     return {data[start : start + 32] for start in range(_HEADER.size, len(data), _ENTRY.size)}
-
-
-def chunk_digest(value: bytes) -> Digest:
-    """The digest object of a chunk's 32 raw bytes."""
-    return Digest(BLAKE3, value)
