@@ -62,7 +62,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         aliases = dict.fromkeys(alias for alias in self.aliases if alias != self.id)
-        object.__setattr__(self, "model_type", _model_type(self.model_type))
+        object.__setattr__(self, "model_type", parse_model_type(self.model_type))
         object.__setattr__(self, "aliases", tuple(aliases))
         for word in (self.id, *self.aliases):
             if not _WORD.match(word):
@@ -127,7 +127,8 @@ _FIELDS: dict[str, tuple[type, bool]] = {
 _KINDS = {str: "a string", int: "a whole number", list: "a list of strings"}
 
 
-def _model_type(text: str) -> ModelType:
+def parse_model_type(text: str) -> ModelType:
+    """The type of that name. Raises InvalidInputError that lists them."""
     try:
         return ModelType(text)
     except ValueError:

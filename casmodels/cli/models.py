@@ -31,7 +31,8 @@ def list_models(
     output = session.output
     with session.store() as store:
         models = store.list(available=available, type=kind)
-    empty = "nothing is here yet; `casmodels list --available` shows what is known"
+    what = "nothing" if kind is None else f"no {kind} model"
+    empty = f"{what} is here yet; `casmodels list --available` shows what is known"
     output.answer(models, lambda: output.table(_available(models) if available else _installed(models), empty))
 
 

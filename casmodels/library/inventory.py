@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
 from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
-from casmodels.specs import ModelSpec
+from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -19,7 +19,11 @@ from casstore.trees import Entry, EntryKind
 
 
 def list_models(context: Context, *, available: bool, model_type: str | None) -> list[ModelResult]:
-    """The models that are here; with ``available``, those too that are only known."""
+    """The models that are here; with ``available``, those too that are only known.
+
+    Raises InvalidInputError when there is no such type.
+    """
+    wanted = parse_model_type(model_type).value if model_type is not None else None
     results: list[ModelResult] = []
     engine = context.existing()
     if engine is not None:
@@ -29,7 +33,7 @@ def list_models(context: Context, *, available: bool, model_type: str | None) ->
     if available:
         here = {result.repo or result.name for result in results}
         results += [_known(spec) for spec in context.registry if spec.huggingface_id not in here]
-    return [result for result in results if model_type is None or result.type == model_type]
+    return [result for result in results if wanted is None or result.type == wanted]
 
 
 def info(context: Context, model: str | None, model_type: str | None) -> list[ModelResult]:

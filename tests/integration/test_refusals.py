@@ -317,6 +317,7 @@ ROWS = [
     # usage
     Row("another tool's word", "download mine", 2, ("casmodels pull",)),
     Row("no such option", "list --frob", 2, ("--frob",)),
+    Row("no such type", "list --type nope", 2, ("'nope'", "text-embedding")),
     Row("no workers", "pull ada-002 --workers 0", 2, ("--workers",)),
     Row("since without data", "verify --since 7d", 2, ("--data",)),
 ]
