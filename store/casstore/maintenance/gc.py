@@ -156,6 +156,6 @@ def _unlink_unfinished(engine: Engine) -> int:
     freed = 0
     with engine.ledger.locked():
         for path in [*engine.layout.temporaries(), *stale_databases(engine.layout.index)]:
-            freed += path.stat().st_size
+            freed += path.lstat().st_size
             files.unlink(path)
     return freed

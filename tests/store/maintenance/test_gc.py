@@ -32,6 +32,7 @@ from casstore.testing.builders import (
     stage,
     version_key,
 )
+from casstore.transactions import Transaction
 from casstore.trees import Entry, Tree
 from casstore.versions import Version
 
@@ -354,6 +355,69 @@ def test_a_pack_that_is_sealed_and_not_entered_yet_stays(small_packs: Store) -> 
     gc.collect(small_packs.engine)
     with small_packs.reading() as reader:
         assert contents(reader, version) == {"a": DATA}
+
+
+def test_a_pack_that_is_entered_while_gc_waits_stays(small_packs: Store) -> None:
+    with small_packs.writing() as transaction:
+        version = stage(transaction, "a", {"a": DATA})
+        transaction._seal()
+        transaction._take_sealed(all_of_them=True)
+        thread = threading.Thread(target=lambda: gc.collect(small_packs.engine, wait_seconds=30))
+        thread.start()
+        while small_packs.engine.ledger.meta.get("gc.leases") is None:
+            time.sleep(0.001)
+        transaction.commit()
+    thread.join(30)
+    with small_packs.reading() as reader:
+        assert contents(reader, version) == {"a": DATA}
+
+
+def test_the_delete_rescues_by_itself_what_newer_refs_need(small_packs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = put(small_packs, "old", {"a": DATA})
+    end = put_known(small_packs, "new", DATA)
+    remove(small_packs, "old", old)
+    with pytest.raises(BusyError):
+        gc.collect(small_packs.engine, wait_seconds=0)
+    monkeypatch.setattr(Transaction, "_acquit", lambda *_arguments: None)
+    end()
+    gc.collect(small_packs.engine)
+    assert list(all_contents(small_packs).values()) == [{"f": DATA}]
+    assert sound(small_packs)
+
+
+def test_a_recipe_whose_entry_was_lost_has_its_chunks_when_it_is_replayed(
+    small_packs: Store, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = put(small_packs, "old", {"a": DATA})
+    remove(small_packs, "old", old)
+    padded = DATA + b"pad"
+    real = Database.execute
+
+    def execute(self: Database, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        if statement == "COMMIT":
+            raise FullError("lost")
+        return real(self, statement, values)
+
+    def work() -> None:
+        with small_packs.writing() as transaction:
+            transaction.add_bytes(padded, "a")
+            with pytest.raises(BusyError):
+                gc.collect(small_packs.engine, wait_seconds=0)
+            with monkeypatch.context() as patch:
+                patch.setattr(Database, "execute", execute)
+                while True:
+                    transaction.add_bytes(noise(time.time_ns(), 6000), "filler")
+
+    with pytest.raises(FullError):
+        work()
+    again = opened(pack_bytes=10_000)
+    end = put_known(again, "new", padded)
+    with pytest.raises(BusyError):
+        gc.collect(again.engine, wait_seconds=0)
+    end()
+    gc.collect(again.engine)
+    assert list(all_contents(again).values()) == [{"f": padded}]
+    assert sound(again)
 
 
 def test_what_a_dead_writer_kept_stays_until_its_leftovers_are_removed(small_packs: Store) -> None:

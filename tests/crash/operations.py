@@ -1,0 +1,138 @@
+"""The operations that are cut short, each with the store it begins with. Small files need nothing heavy imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from casstore import ledger
+from casstore.engine import Settings
+from casstore.layout import Layout
+from casstore.maintenance import gc
+from casstore.maintenance.leftovers import remove_leftovers
+from casstore.maintenance.rebuild import rebuild
+from casstore.refs import RefKey, RefKind
+from casstore.store import Store
+from casstore.testing.builders import noise, put, remove, stage
+
+Acknowledge = Callable[[str], None]
+"""Called with the name of a version once its commit has returned."""
+
+SETTINGS = Settings(pack_bytes=4000)
+
+
+def opened(path: Path, *, create: bool = False) -> Store:
+    """The store, with one coder and small packs."""
+    return Store.open(path, create=create, workers=1, settings=SETTINGS)
+
+
+def tree(seed: int, count: int) -> dict[str, bytes]:
+    """That many files, one of which all trees share."""
+    return {"shared": noise(0, 900), **{f"f{number}": noise(100 * seed + number, 1500) for number in range(1, count)}}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``prepare`` fills a new store; ``run`` is what is cut short, ``stays`` the names that it must leave alone, and
+    ``comes`` those that may be there afterwards."""
+
+    prepare: Callable[[Store], None]
+    run: Callable[[Path, Acknowledge], None]
+    stays: frozenset[str]
+    comes: frozenset[str] = frozenset()
+
+
+def _two_versions(store: Store) -> None:
+    put(store, "a", tree(1, 3))
+    put(store, "b", tree(2, 4))
+
+
+def _removed(store: Store) -> None:
+    _two_versions(store)
+    for seed in (3, 4):
+        remove(store, f"gone{seed}", put(store, f"gone{seed}", tree(seed, 4)))
+
+
+def _put(path: Path, acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        put(store, "new", tree(5, 2))
+        acknowledge("new")
+
+
+def _put_many_packs(path: Path, acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        put(store, "new", tree(5, 9))
+        acknowledge("new")
+
+
+def _pull(path: Path, acknowledge: Acknowledge) -> None:
+    """As a long pull does: what is verified is kept, and the version comes last."""
+    with opened(path) as store, store.writing() as transaction:
+        files = tree(5, 5)
+        for name, data in files.items():
+            transaction.keep(transaction.add_bytes(data, name).info)
+            transaction.commit()
+        stage(transaction, "new", files)
+        transaction.let_go()
+        transaction.commit()
+        acknowledge("new")
+
+
+def _move_refs(path: Path, acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        with store.reading() as reader:
+            (target,) = [ref.target for ref in reader.refs(RefKind.VERSION, "a")]
+        for key in (RefKey(RefKind.TAG, "a", "v1"), RefKey(RefKind.PIN, "a", target.hex)):
+            with store.writing() as transaction:
+                transaction.set_ref(key, target)
+                transaction.commit()
+        put(store, "new", tree(1, 3), created_ns=2)
+        acknowledge("new")
+
+
+def _collect(path: Path, _acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        remove_leftovers(store.engine)
+        gc.collect(store.engine)
+
+
+def _put_and_collect(path: Path, acknowledge: Acknowledge) -> None:
+    _put(path, acknowledge)
+    _collect(path, acknowledge)
+
+
+def _rebuild(path: Path, _acknowledge: Acknowledge) -> None:
+    rebuild(Layout(path))
+
+
+def _begin_the_journal_anew(path: Path, acknowledge: Acknowledge) -> None:
+    limits = ledger._REWRITE_BYTES, ledger._LINE_BYTES
+    ledger._REWRITE_BYTES, ledger._LINE_BYTES = 500, 1
+    try:
+        _put(path, acknowledge)
+    finally:
+        ledger._REWRITE_BYTES, ledger._LINE_BYTES = limits
+
+
+_BOTH = frozenset({"a", "b"})
+_NEW = frozenset({"new"})
+
+OPERATIONS = {
+    "put": Operation(_two_versions, _put, _BOTH, _NEW),
+    "put many packs": Operation(_two_versions, _put_many_packs, _BOTH, _NEW),
+    "pull": Operation(_two_versions, _pull, _BOTH, _NEW),
+    "move refs": Operation(_two_versions, _move_refs, _BOTH, _NEW),
+    "gc": Operation(_removed, _collect, _BOTH),
+    "put and gc": Operation(_removed, _put_and_collect, _BOTH, _NEW),
+    "rebuild": Operation(_removed, _rebuild, _BOTH),
+    "begin the journal anew": Operation(_removed, _begin_the_journal_anew, _BOTH, _NEW),
+}
+
+EXPECTED = {"a": tree(1, 3), "b": tree(2, 4)}
+"""What the names hold that are never touched."""
+
+
+def expected_new(operation: str) -> dict[str, bytes]:
+    """What the version that an operation makes holds."""
+    return {"put many packs": tree(5, 9), "pull": tree(5, 5), "move refs": tree(1, 3)}.get(operation, tree(5, 2))
