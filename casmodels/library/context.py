@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,10 +48,18 @@ class Context:
         return self.engine() if self.exists else None
 
     @contextlib.contextmanager
-    def working_engine(self, workers: int | None, initializer: Callable[[], object] | None) -> Iterator[Engine]:
-        """An engine of its own threads, for a pull; the store is made if there is none."""
-        with Engine.open(self.path, create=True, finder=find_spans, workers=workers, initializer=initializer) as engine:
-            yield engine
+    def working_engine(
+        self, workers: int | None, initializer: Callable[[], object] | None, *, create: bool
+    ) -> Iterator[Engine]:
+        """An engine of its own threads, for a pull. Where there is no store and none is to be made, that of an empty
+        one which goes again."""
+        with contextlib.ExitStack() as stack:
+            path = self.path
+            if not create and not self.exists:
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="casmodels-"))) / "store"
+            yield stack.enter_context(
+                Engine.open(path, create=True, finder=find_spans, workers=workers, initializer=initializer)
+            )
 
     @property
     def view_path(self) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
 from casmodels.registry import Registry
+from casmodels.revisions import main_of
 from casmodels.specs import VersionedName, parse_versioned
 from casstore.catalog import Reader
 from casstore.digests import Digest
@@ -58,10 +59,15 @@ def find(reader: Reader, registry: Registry, target: str) -> Found:
             raise UnknownVersionError(
                 f"{name} has {len(refs)} versions, so there is no {wanted}", remedy=f"see `casmodels versions {name}`"
             )
-        digest = refs[-1 - wanted.back].target
+        digest = refs[-1 - wanted.back].target if wanted.back else _main(reader, refs)
     else:
         digest = _labelled(reader, name, refs, wanted)
     return Found(name, digest, reader.version(digest))
+
+
+def _main(reader: Reader, refs: list[Ref]) -> Digest:
+    """What a bare name means, as for views and the server: a pull of an old upstream revision does not change it."""
+    return main_of([reader.version(ref.target) for ref in reversed(refs)]).id
 
 
 def existing_name(reader: Reader, registry: Registry, name: str) -> str:

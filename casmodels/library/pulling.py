@@ -53,7 +53,8 @@ def pull(context: Context, models: Sequence[str], options: PullOptions, progress
     workers = options.workers or config.workers
     coders = 1 if workers == 1 else None
     results = []
-    with context.working_engine(coders, initializer) as engine:
+    create = not options.dry_run and not options.offline
+    with context.working_engine(coders, initializer, create=create) as engine:
         for model in wanted:
             one = Pull(
                 context, engine, model, options, workers or DEFAULT_WORKERS, initializer, progress or SilentProgress()

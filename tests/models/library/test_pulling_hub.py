@@ -170,6 +170,25 @@ def test_a_dry_run_stores_and_fetches_nothing(store: Store, hub: FakeHub) -> Non
     assert store.versions() == []
 
 
+@pytest.mark.parametrize("options", [{"dry_run": True}, {"offline": True}])
+def test_what_stores_nothing_makes_no_store(
+    store: Store, hub: FakeHub, tmp_path: Path, options: dict[str, bool]
+) -> None:
+    hub.add("org/name", FILES)
+    pull(store, **options)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_bare_name_stays_on_main_when_an_old_revision_is_pulled(store: Store, hub: FakeHub) -> None:
+    hub.add("org/name", {"config.json": b"old"}, branch="v1")
+    hub.add("org/name", {"config.json": b"new"})
+    pull(store)
+    pull(store, revision="v1")
+    assert b"".join(store.cat("org/name", "config.json")) == b"new"
+    assert b"".join(store.cat("org/name@v1", "config.json")) == b"old"
+    assert b"".join(store.cat("org/name@~0", "config.json")) == b"new"
+
+
 def test_force_fetches_again_and_makes_no_second_version(store: Store, hub: FakeHub) -> None:
     hub.add("org/name", FILES)
     first = pull(store)
