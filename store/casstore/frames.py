@@ -74,6 +74,19 @@ class FrameHeader:
         return fixed + self.hint
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame's header, and the bytes of the whole frame."""
+
+    header: FrameHeader
+    data: bytes
+
+    @classmethod
+    def of(cls, header: FrameHeader, payload: Buffer) -> Frame:
+        """A frame of that content."""
+        return cls(header, encode_frame(header, payload))
+
+
 def encode_frame(header: FrameHeader, payload: Buffer) -> bytes:
     """A whole frame: fields, checksum over fields, hint and payload, then hint and payload."""
     fields = header.fields()

@@ -21,14 +21,13 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from casstore import files
-from casstore.buffers import Buffer
 from casstore.errors import DamagedError
 from casstore.frames import (
     CHECKSUM_BYTES,
     FRAME_MAGIC,
     HEADER_BYTES,
+    Frame,
     FrameHeader,
-    encode_frame,
     parse_fields,
     parse_frame,
 )
@@ -94,10 +93,10 @@ class PackWriter:
             self.abandon()
             raise
 
-    def append(self, header: FrameHeader, payload: Buffer) -> Placed:
+    def append(self, frame: Frame) -> Placed:
         """Add one frame; gives where it lies."""
-        placed = Placed(header, self.size_bytes)
-        self._write(encode_frame(header, payload))
+        placed = Placed(frame.header, self.size_bytes)
+        self._write(frame.data)
         self._frames.append(placed)
         return placed
 

@@ -23,6 +23,7 @@ from casstore.chunkers import cut
 from casstore.chunkers.spans import Piece, RandomAccess, Span
 from casstore.digests import GIT_BLOB, SHA256, Digest, git_blob_hasher
 from casstore.errors import FailedError
+from casstore.frames import Frame, FrameHeader, FrameKind, chunk_hint
 from casstore.workers import Workers
 
 GIT_LIMIT_BYTES = 16 << 20
@@ -37,12 +38,11 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CodedChunk:
-    """One chunk in its blob's order; ``payload`` is None when the store has it already."""
+    """One chunk in its blob's order; ``frame`` is None when the store has it already."""
 
     piece: Piece
     digest: bytes
-    codec: int
-    payload: Buffer | None
+    frame: Frame | None
 
 
 class BlobHashers:
@@ -147,9 +147,11 @@ def coded_chunks(
 def _code(piece: Piece, data: Buffer, known: Known) -> CodedChunk:
     digest = blake3(data).digest()
     if known(digest):
-        return CodedChunk(piece, digest, 0, None)
+        return CodedChunk(piece, digest, None)
     codec, payload = codecs.encode(data, piece.item_width)
-    return CodedChunk(piece, digest, codec, payload)
+    hint = chunk_hint(piece.item_width, piece.key)
+    header = FrameHeader(FrameKind.CHUNK, digest, codec, piece.length, len(payload), hint=hint)
+    return CodedChunk(piece, digest, Frame.of(header, payload))
 
 
 def _drain(reading: Future[None], flights: queue.SimpleQueue[_Flight | None]) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casstore import codecs, files
-from casstore.buffers import Buffer
 from casstore.catalog import Reader
 from casstore.chunkers import ShortReadError
 from casstore.closure import closure, root_of
@@ -28,7 +27,7 @@ from casstore.errors import (
     NotFoundError,
     StoreError,
 )
-from casstore.frames import FrameHeader, FrameKind, chunk_hint, recipe_hint
+from casstore.frames import Frame, FrameHeader, FrameKind, recipe_hint
 from casstore.index.rows import BlobInfo
 from casstore.ledger import Change
 from casstore.packs import PackWriter, SealedPack, pack_path
@@ -198,33 +197,24 @@ class Transaction(Reader):
 
     def _add_chunk(self, chunk: CodedChunk) -> None:
         # Equal chunks that were in flight together are all encoded; only the first is kept.
-        if chunk.payload is None or (FrameKind.CHUNK, chunk.digest) in self._pending:
-            return
-        piece = chunk.piece
-        header = FrameHeader(
-            FrameKind.CHUNK,
-            chunk.digest,
-            chunk.codec,
-            piece.length,
-            len(chunk.payload),
-            hint=chunk_hint(piece.item_width, piece.key),
-        )
-        self._append(header, chunk.payload)
+        if chunk.frame is not None and (FrameKind.CHUNK, chunk.digest) not in self._pending:
+            self._append(chunk.frame)
 
     def _add_record(self, kind: FrameKind, encoded: bytes, digest: Digest, hint: bytes = b"") -> None:
         if (kind, digest.value) in self._pending or self._engine.ledger.rows.is_live(kind, digest.value):
             return
         codec, payload = codecs.encode(encoded, 0)
-        self._append(FrameHeader(kind, digest.value, codec, len(encoded), len(payload), hint=hint), payload)
+        header = FrameHeader(kind, digest.value, codec, len(encoded), len(payload), hint=hint)
+        self._append(Frame.of(header, payload))
 
-    def _append(self, header: FrameHeader, payload: Buffer) -> None:
+    def _append(self, frame: Frame) -> None:
         with self._failing_for_good():
             if self._pack is None:
                 self._enter_sealed()
                 self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
-            self._pack.append(header, payload)
-            self._pending.add((header.kind, header.digest))
-            self.added_bytes += header.frame_length
+            self._pack.append(frame)
+            self._pending.add((frame.header.kind, frame.header.digest))
+            self.added_bytes += frame.header.frame_length
             if self._pack.size_bytes >= self._engine.settings.pack_bytes:
                 self._seal()
 

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from casstore import packs
 from casstore.errors import DamagedError, FullError
-from casstore.frames import FrameHeader, FrameKind
+from casstore.frames import Frame, FrameHeader, FrameKind
 from casstore.packs import (
     PackReader,
     PackWriter,
@@ -33,7 +33,8 @@ from casstore.testing.faults import Failing, hooked
 def sealed(directory: Path, payloads: list[bytes], sequence: int = 3) -> SealedPack:
     writer = PackWriter(directory, sequence)
     for payload in payloads:
-        writer.append(FrameHeader(FrameKind.CHUNK, blake3(payload).digest(), 0, len(payload), len(payload)), payload)
+        header = FrameHeader(FrameKind.CHUNK, blake3(payload).digest(), 0, len(payload), len(payload))
+        writer.append(Frame.of(header, payload))
     return writer.seal()
 
 
@@ -187,9 +188,9 @@ def test_many_packs_with_few_open_files_from_many_threads(tmp_path: Path, monkey
 _DIE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from casstore.frames import FrameHeader, FrameKind
+from casstore.frames import Frame, FrameHeader, FrameKind
 from casstore.packs import PackWriter
-PackWriter(Path(sys.argv[1]), 0).append(FrameHeader(FrameKind.CHUNK, bytes(32), 0, 9, 9), b"123456789")
+PackWriter(Path(sys.argv[1]), 0).append(Frame.of(FrameHeader(FrameKind.CHUNK, bytes(32), 0, 9, 9), b"123456789"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

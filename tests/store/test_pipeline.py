@@ -52,7 +52,7 @@ def test_no_git_id_for_large_blobs_unless_asked(monkeypatch: pytest.MonkeyPatch)
 
 def test_known_chunks_are_not_encoded(workers: Workers) -> None:
     chunks, _ = run(BytesSource(noise(1, 3 * GRID_BYTES)), workers, known=lambda _: True)
-    assert [chunk.payload for chunk in chunks] == [None] * 3
+    assert [chunk.frame for chunk in chunks] == [None] * 3
 
 
 class Watched(BytesSource):
