@@ -140,7 +140,7 @@ def test_files_from_before_the_archives_are_opaque() -> None:
     assert spans_of(_saved({"w": torch.ones(5)}, _use_new_zipfile_serialization=False)) == []
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore")  # torch warns of tracing itself
 def test_torchscript_is_found(tmp_path: Path) -> None:
     class Scaled(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
