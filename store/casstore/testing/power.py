@@ -20,6 +20,7 @@ _Names: TypeAlias = dict[str, int]
 _Contents: TypeAlias = dict[int, bytes]
 
 _NOT_ON_DISK = ("-shm",)
+_LOG = "-wal"
 _DATABASE = re.compile(r"index\.sqlite3(\.[0-9a-f]{8})?(-wal)?")
 
 
@@ -48,14 +49,14 @@ class Moment:
     def _at_random(self, chance: random.Random) -> tuple[_Names, _Contents]:
         names = dict(self.sure_names)
         contents = {inode: self._torn(inode, chance) for inode in self.cached.keys() | self.sure.keys()}
-        for path in sorted(self.sure_names.keys() | self.cached_names.keys()):
-            if chance.random() < 0.5:
-                _take_over(path, names, self.cached_names)
         known, them = (self.cached_names, self.cached) if chance.random() < 0.5 else (self.sure_names, self.sure)
-        for path in [*_database_files(self.cached_names, self.cached), *_database_files(self.sure_names, self.sure)]:
-            _take_over(path, names, known)
-            if path in known:
-                contents[known[path]] = them.get(known[path], b"")
+        for path in sorted(self.sure_names.keys() | self.cached_names.keys()):
+            if path.endswith(_LOG):
+                _take_over(path, names, known)
+            elif chance.random() < 0.5:
+                _take_over(path, names, self.cached_names)
+        for inode in _database_files(names, {**self.cached, **self.sure}).values():
+            contents[inode] = them.get(inode, self.sure.get(inode, b""))
         return names, contents
 
     def _torn(self, inode: int, chance: random.Random) -> bytes:
