@@ -54,6 +54,8 @@ class Store:
         self._opened: Engine | None = None
         self._process = os.getpid()
         self._left_to_parent: list[Engine] = []
+        self._replaced: list[Engine] = []
+        self._operations = 0
 
     @classmethod
     def open(
@@ -94,11 +96,12 @@ class Store:
         with self._lock:
             if os.getpid() != self._process:
                 # SQLite forbids even closing what was opened before the fork: keep it from being collected.
+                self._left_to_parent += self._replaced
                 if self._opened is not None:
                     self._left_to_parent.append(self._opened)
-                self._opened, self._process = None, os.getpid()
+                self._opened, self._replaced, self._process = None, [], os.getpid()
             if self._opened is not None and self._opened.ledger.is_replaced():
-                _close(self._opened)
+                self._replaced.append(self._opened)  # another thread's operation may be in it
                 self._opened = None
             if self._opened is None:
                 self._opened = self._open_engine()
@@ -133,9 +136,12 @@ class Store:
     def close(self) -> None:
         """End the threads and close the files."""
         with self._lock:
-            if self._opened is not None and os.getpid() == self._process:
+            if os.getpid() != self._process:
+                return
+            if self._opened is not None:
                 _close(self._opened)
             self._opened = None
+            self._close_replaced()
 
     def __enter__(self) -> Store:
         return self
@@ -148,10 +154,27 @@ class Store:
     @contextlib.contextmanager
     def _lease(self) -> Iterator[Lease]:
         lease = Lease.take(self.layout.leases)
+        with self._lock:
+            self._operations += 1
         try:
             yield lease
         finally:
             lease.release()
+            with self._lock:
+                self._operations -= 1
+                if not self._operations and os.getpid() == self._process:
+                    self._rest()
+
+    def _rest(self) -> None:
+        """Keep no packs open while nothing runs: an idle server must not hold the space of those that gc unlinks."""
+        if self._opened is not None:
+            self._opened.packs.close()
+        self._close_replaced()
+
+    def _close_replaced(self) -> None:
+        if os.getpid() == self._process:
+            while self._replaced:
+                _close(self._replaced.pop())
 
     def _open_engine(self) -> Engine:
         if not self.layout.index.exists():

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from casstore import files
-from casstore.errors import NeedsRepairError, NewerFormatError, NotAStoreError, NotWritableError
+from casstore.errors import FailedError, NeedsRepairError, NewerFormatError, NotAStoreError, NotWritableError
+from casstore.maintenance import rebuild as rebuilding
+from casstore.maintenance.rebuild import rebuild
 from casstore.store import Store
 from casstore.testing.builders import GRID_BYTES, all_contents, contents, noise, put, remove, stage
 from casstore.testing.faults import Killing, Recording, hooked
@@ -207,6 +209,43 @@ def test_every_operation_holds_a_lease(store: Store, root: Path) -> None:
     with pytest.raises(LookupError), store.reading():
         raise LookupError
     assert list((root / "leases").iterdir()) == []
+
+
+def open_packs() -> int:
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += link.readlink().suffix == ".pack"
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_an_idle_store_holds_no_packs_open(store: Store) -> None:
+    version = put(store, "a", {"a": DATA})
+    with store.reading() as reader, store.reading():
+        assert contents(reader, version) == {"a": DATA}
+        assert open_packs() == 1
+        with store.reading():
+            pass
+        assert open_packs() == 1
+    assert open_packs() == 0
+
+
+def test_an_operation_that_a_rebuild_has_overtaken_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began after the rebuild had looked for leases; another thread's operation finds the new index."""
+    version = put(store, "a", {"a": DATA})
+    with store.reading() as reader:
+        monkeypatch.setattr(rebuilding, "open_leases", lambda _directory: [])
+        rebuild(store.layout)
+        assert len(all_contents(store)) == 1
+        assert contents(reader, version) == {"a": DATA}
+
+
+def test_what_is_used_after_closing_is_an_error_with_a_sentence(store: Store) -> None:
+    places = store.places
+    store.close()
+    with pytest.raises(FailedError, match="cannot be used"):
+        places.all()
 
 
 def test_workers_are_set_up(root: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from casstore import files
 from casstore.errors import (
     BusyError,
+    FailedError,
     FullError,
     NeedsRepairError,
     NewerFormatError,
@@ -158,6 +159,8 @@ def _explained(path: Path) -> Iterator[None]:
         if "locked" in text or "busy" in text:
             raise BusyError(f"the index {path} is busy", remedy="try again") from error
         raise NeedsRepairError(f"the index {path} cannot be read: {text}") from error
+    except sqlite3.ProgrammingError as error:
+        raise FailedError(f"the index {path} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise NeedsRepairError(f"the index {path} is damaged: {error}") from error
 
