@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from itertools import dropwhile
 from pathlib import Path
 
 from casstore.digests import Digest
@@ -201,8 +202,9 @@ _LINE_BYTES = 100
 def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> None:
     """Do to the index what the journal says.
 
-    An index falls behind by one transaction at most, when its COMMIT fails or never comes after the journal's sync.
-    That one may need what is condemned, so all of it is let go; a gc that finds nothing condemned just drops nothing.
+    An index falls behind when its COMMIT fails or never comes after the journal's sync: by one transaction, or a few
+    where the disk is full. They may need what is condemned, so all of it is let go; a gc that finds nothing condemned
+    just drops nothing.
 
     An old copy of the index is another thing: rows that gc dropped since are in it, or in the packs it has yet to
     enter, and may count on packs that are gone. Raises NeedsRepairError where that cannot be ruled out: when a pack
@@ -212,7 +214,10 @@ def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> 
     removed = {operation.id for operation in operations if isinstance(operation, PackRemoved)}
     known = rows.pack_ids()
     added = {operation.id for operation in operations if isinstance(operation, PackAdded)} - removed - known
-    if (removed and added) or sum(rows.remove_pack(pack_id) for pack_id in removed & known):
+    changes = [operation.id for operation in operations if not isinstance(operation, RefMoved)]
+    removed_later = any(pack_id in removed for pack_id in dropwhile(lambda pack_id: pack_id not in added, changes))
+    rows_removed = sum(rows.remove_pack(pack_id) for pack_id in removed & known)
+    if removed_later or rows_removed:
         raise NeedsRepairError("the index is too far behind its journal to be brought up to it")
     for operation in operations:
         match operation:

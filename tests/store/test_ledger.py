@@ -96,6 +96,22 @@ def test_packs_of_a_commit_that_failed_stay_if_the_journal_has_them(
     assert len(all_contents(opened())) == 1
 
 
+def test_several_commits_that_are_lost_one_after_the_other(
+    store: Store, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full for the index and not for the journal: the last of a gc, and the changes after it."""
+    remove(store, "a", put(store, "a", A))
+    # Of a gc's COMMITs the fourth is that of the packs.
+    with failing_commits(monkeypatch, 4), pytest.raises(FullError):
+        gc.collect(store.engine)
+    for name in ("b", "c"):
+        with failing_commits(monkeypatch), pytest.raises(FullError):
+            put(store, name, B)
+    again = opened()
+    assert {name for name, _ in all_contents(again)} == {"b", "c"}
+    assert sound(again)
+
+
 def test_packs_of_a_commit_that_never_got_to_the_journal_go(store: Store, root: Path) -> None:
     with hooked(Failing(errno.ENOSPC, "write", "journal")), pytest.raises(FullError):
         put(store, "a", A)
