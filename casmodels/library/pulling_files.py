@@ -14,6 +14,7 @@ from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
 from casmodels.library.pulling import Pull, check_pull_name
+from casmodels.library.reports import DownloadReport
 from casmodels.library.saving import SaveOptions, Saver
 from casmodels.results import PullResult, PullStatus
 from casmodels.sources.gzipped import is_gzip_name, unpack, unpacked_name
@@ -52,11 +53,14 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
             )
         if pull.options.dry_run:
             return _planned(pull, name, 0, "how large a URL is shows when it is fetched")
+        report = DownloadReport(pull.progress, pull.model, source.clean_url)
         with Downloader(
-            pull.engine.layout.downloads, workers=1, initializer=pull.initializer, progress=lambda _file, _n: None
+            pull.engine.layout.downloads, workers=1, initializer=pull.initializer, progress=report.advance
         ) as downloader:
             outcome = next(iter(downloader.fetch_all([source.download()])))
+            report.end(outcome.download)
             if outcome.error is not None:
+                report.log(source.file_name(), "failed", 0, error=outcome.error.message)
                 raise outcome.error
             assert outcome.downloaded is not None
             downloaded = outcome.downloaded
@@ -76,6 +80,7 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
             except BaseException:
                 downloaded.release()
                 raise
+            report.log(source.file_name(downloaded), "completed", downloaded.size_bytes, downloaded.seconds)
             downloaded.discard()
             return replace(result, downloaded_bytes=downloaded.downloaded_bytes)
 

@@ -13,7 +13,7 @@ from casmodels.downloads import Download, Downloaded, Downloader
 from casmodels.errors import MissingUpstreamError, OfflineError
 from casmodels.library.names import Found, versions_of
 from casmodels.library.pulling import Pull
-from casmodels.progress import Task
+from casmodels.library.reports import DownloadReport
 from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile
@@ -49,7 +49,7 @@ class HubPull:
             mirror=mirrors[0] if mirrors else None,
             offline=pull.options.offline,
         )
-        self._tasks: dict[str, Task] = {}
+        self._report = DownloadReport(pull.progress, pull.model, repo)
         self._waiting: list[Downloaded] = []
         self._downloaded_bytes = 0
 
@@ -115,7 +115,7 @@ class HubPull:
             return True
         found = reader.find_blob(file.digest) is not None
         if found:
-            self._log(file.path, "cached", file.size_bytes, 0.0, None)
+            self._report.log(file.path, "cached", file.size_bytes)
         return not found
 
     def _check_space(self, wanted: list[UpstreamFile]) -> None:
@@ -149,14 +149,14 @@ class HubPull:
             self._pull.engine.layout.downloads,
             workers=self._pull.workers,
             initializer=self._pull.initializer,
-            progress=self._advance,
+            progress=self._report.advance,
         ) as downloader:
             for outcome in downloader.fetch_all(downloads.values()):
                 twins = files[outcome.download.key]
-                self._end(outcome.download.key)
+                self._report.end(outcome.download)
                 if outcome.error is not None:
                     failure = failure or outcome.error
-                    self._log(twins[0].path, "failed", twins[0].size_bytes, 0.0, outcome.error.message)
+                    self._report.log(twins[0].path, "failed", twins[0].size_bytes, error=outcome.error.message)
                 elif outcome.downloaded is not None:
                     self._waiting.append(outcome.downloaded)
                     blob = self._store(transaction, twins[0], outcome.downloaded)
@@ -179,7 +179,7 @@ class HubPull:
         self._downloaded_bytes += downloaded.downloaded_bytes
         stored = transaction.add_file(downloaded.path, file.path, expect=file.digest or downloaded.sha256)
         transaction.keep(stored.info)
-        self._log(file.path, "completed", downloaded.size_bytes, downloaded.seconds, None)
+        self._report.log(file.path, "completed", downloaded.size_bytes, downloaded.seconds)
         return stored.info.sha256
 
     def _is_missing(self, reader: Reader, file: UpstreamFile) -> bool:
@@ -289,32 +289,6 @@ class HubPull:
             stored_bytes=stored_bytes,
             vouched_by=listing.vouched_by,
             warnings=listing.warnings,
-        )
-
-    def _advance(self, download: Download, change_bytes: int) -> None:
-        task = self._tasks.get(download.key)
-        if task is None:
-            task = self._tasks[download.key] = self._pull.progress.start(download.name, download.size_bytes)
-        task.advance(change_bytes)
-
-    def _end(self, key: str) -> None:
-        task = self._tasks.pop(key, None)
-        if task is not None:
-            task.done()
-
-    def _log(self, path: str, status: str, size_bytes: int, seconds: float, error: str | None) -> None:
-        self._pull.progress.log(
-            {
-                "logger": "casmodels.pull",
-                "level": "error" if error else "info",
-                "text": f"{self._repo}: {path} {status}" + (f": {error}" if error else ""),
-                "model": self._pull.model,
-                "status": status,
-                "path": path,
-                "size_bytes": size_bytes,
-                "duration_seconds": round(seconds, 3),
-                "error": error,
-            }
         )
 
 
