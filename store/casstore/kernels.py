@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -32,7 +32,7 @@ plane.
 NUMBA_PAYS_AFTER_BYTES = 1 << 30
 """What a process must have split and joined before compiled loops would have made up for loading them."""
 
-_BLOCK_WORDS: Final = 1 << 17  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
+_BLOCK_WORDS: Final = 1 << 18  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -78,20 +78,16 @@ def split_numpy(words: Words, planes: Sequence[Plane]) -> None:
         return
     word = words.dtype.type
     low, top = 8 * (words.itemsize - len(planes)), 8 * words.itemsize - 1
-    shifted, signs = np.empty((2, min(_BLOCK_WORDS, words.size)), words.dtype)
-    for start in range(0, words.size, _BLOCK_WORDS):
-        block = words[start : start + _BLOCK_WORDS]
-        above, sign = shifted[: block.size], signs[: block.size]
-        for number, plane in enumerate(planes):
-            shift = low + 8 * number - 1  # one less than the plane's place makes room for the sign
-            if shift < 0:
-                np.left_shift(block, word(1), out=above)
-            else:
-                np.right_shift(block, word(shift), out=above)
-            if number == 0:
-                np.right_shift(block, word(top), out=sign)
-                np.bitwise_or(above, sign, out=above)
-            np.copyto(plane[start : start + block.size], above, casting="unsafe")
+    for number, plane in enumerate(planes):
+        shift = low + 8 * number - 1  # one less than the plane's place makes room for the sign
+        # One call shifts and narrows, some KiB at a time: the words come from memory once for each plane.
+        if shift < 0:
+            np.left_shift(words, word(1), out=plane, casting="unsafe")
+        else:
+            np.right_shift(words, word(shift), out=plane, casting="unsafe")
+    signs = np.empty(words.size, np.uint8)
+    np.right_shift(words, word(top), out=signs, casting="unsafe")
+    np.bitwise_or(planes[0], signs, out=planes[0])
 
 
 def join_numpy(planes: Sequence[Plane], words: Words) -> None:
@@ -101,19 +97,36 @@ def join_numpy(planes: Sequence[Plane], words: Words) -> None:
         return
     word = words.dtype.type
     low, top = 8 * (words.itemsize - len(planes)), 8 * words.itemsize - 1
-    joined, widened = np.empty((2, min(_BLOCK_WORDS, words.size)), words.dtype)
+    length = min(_BLOCK_WORDS, words.size)
+    scratch = {width: np.empty((2, length), WORD_TYPES[width]) for width in (2, 4, 8) if width <= words.itemsize}
     for start in range(0, words.size, _BLOCK_WORDS):
         block = words[start : start + _BLOCK_WORDS]
-        rotated, wide = joined[: block.size], widened[: block.size]
-        np.copyto(rotated, planes[-1][start : start + block.size])
-        for plane in planes[-2::-1]:
-            np.left_shift(rotated, word(8), out=rotated)
-            np.copyto(wide, plane[start : start + block.size])  # or'ing bytes into words would be far slower
-            np.bitwise_or(rotated, wide, out=rotated)
-        np.left_shift(rotated, word(top), out=wide)
-        np.right_shift(rotated, word(1), out=rotated)
-        np.left_shift(rotated, word(low), out=rotated)
-        np.bitwise_or(rotated, wide, out=block)
+        signs = scratch[words.itemsize][1, : block.size]
+        woven = _woven([plane[start : start + _BLOCK_WORDS] for plane in planes], scratch, block)
+        if woven is not block:
+            np.copyto(block, woven)
+        np.left_shift(block, word(top), out=signs)
+        np.right_shift(block, word(1), out=block)
+        if low:
+            np.left_shift(block, word(low), out=block)
+        np.bitwise_or(block, signs, out=block)
+
+
+def _woven(planes: Sequence[Plane], scratch: Mapping[int, Words], target: Words) -> Words:
+    """The planes, lowest first, as words of the width that they need: in ``target`` if that is its width.
+
+    Made from halves of half the width, which are less to go through than whole words. ``scratch`` has two rows of
+    words for each width.
+    """
+    if len(planes) == 1:
+        return planes[0]
+    low_planes = 1 << (len(planes) - 1).bit_length() - 1
+    spare, widened = scratch[2 * low_planes][:, : target.size]
+    woven = target if target.dtype == spare.dtype else spare
+    np.copyto(woven, _woven(planes[low_planes:], scratch, target))
+    np.left_shift(woven, woven.dtype.type(8 * low_planes), out=woven)
+    np.copyto(widened, _woven(planes[:low_planes], scratch, target))  # or'ing halves into words is far slower
+    return np.bitwise_or(woven, widened, out=woven)
 
 
 def _kernel(action: str, words: Words) -> _Kernel | None:
