@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -69,9 +69,16 @@ class BlobHashers:
         return Digest(GIT_BLOB, self._git.digest()) if self._git is not None else None
 
 
+_Batch = list[tuple[Piece, Buffer]]
+
+_BATCH_BYTES = 2 << 20
+"""Pieces go to the threads in batches of this size or a little more: to hand one over costs as much as to hash 100 KB."""
+_FEWEST_IN_FLIGHT = 8
+
+
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    chunk: Future[CodedChunk]
+    chunks: Future[list[CodedChunk]]
     hashed: Future[None]
     length: int
 
@@ -122,19 +129,21 @@ def coded_chunks(
     flights: queue.SimpleQueue[_Flight | None] = queue.SimpleQueue()
 
     def read() -> None:
-        for piece, data in cut(source, spans()):
-            if not budget.take(piece.length):
+        for batch in _batches(cut(source, spans()), min(_BATCH_BYTES, in_flight_bytes // _FEWEST_IN_FLIGHT)):
+            length = sum(piece.length for piece, _ in batch)
+            if not budget.take(length):
                 return
-            hashed = workers.in_order("hasher", hashers.update, data)
-            flights.put(_Flight(workers.code(_code, piece, data, known), hashed, piece.length))
+            hashed = workers.in_order("hasher", _hash, hashers, batch)
+            flights.put(_Flight(workers.code(_code, batch, known), hashed, length))
 
     reading = workers.in_order("reader", read)
     reading.add_done_callback(lambda _: flights.put(None))  # also when it is cancelled before it began
     try:
         while (flight := flights.get()) is not None:
-            chunk = flight.chunk.result()
+            chunks = flight.chunks.result()
             flight.hashed.result()
-            yield chunk
+            yield from chunks
+            del chunks
             budget.give(flight.length)
         reading.result()
     except CancelledError as error:
@@ -144,7 +153,29 @@ def coded_chunks(
         _drain(reading, flights)
 
 
-def _code(piece: Piece, data: Buffer, known: Known) -> CodedChunk:
+def _batches(pieces: Iterable[tuple[Piece, Buffer]], batch_bytes: int) -> Iterator[_Batch]:
+    batch: _Batch = []
+    length = 0
+    for piece, data in pieces:
+        batch.append((piece, data))
+        length += piece.length
+        if length >= batch_bytes:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
+
+
+def _hash(hashers: BlobHashers, batch: _Batch) -> None:
+    for _, data in batch:
+        hashers.update(data)
+
+
+def _code(batch: _Batch, known: Known) -> list[CodedChunk]:
+    return [_code_piece(piece, data, known) for piece, data in batch]
+
+
+def _code_piece(piece: Piece, data: Buffer, known: Known) -> CodedChunk:
     digest = blake3(data).digest()
     if known(digest):
         return CodedChunk(piece, digest, None)
@@ -164,5 +195,5 @@ def _drain(reading: Future[None], flights: queue.SimpleQueue[_Flight | None]) ->
         while not flights.empty():
             flight = flights.get()
             if flight is not None:
-                flight.chunk.cancel()
+                flight.chunks.cancel()
                 flight.hashed.cancel()
