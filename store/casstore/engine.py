@@ -86,7 +86,7 @@ def decoded(frame: bytes, kind: FrameKind, digest: bytes) -> Buffer:
     """The content of a frame's bytes, checked against the digest. Raises DamagedError."""
     what = _what(kind, digest)
     try:
-        header, payload = parse_frame(frame, check=False)
+        header, payload = parse_frame(frame)
         if header.kind is not kind or header.digest != digest:
             raise DamagedError(what, "another frame lies in its place")
         raw = codecs.decode(header.codec, payload, header.raw_length)

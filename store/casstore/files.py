@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -90,6 +90,18 @@ def write_all(descriptor: int, data: Buffer, path: str | Path) -> None:
         while view:
             announce("write", path)
             view = view[os.write(descriptor, view) :]
+
+
+def write_parts(descriptor: int, parts: Sequence[Buffer], path: str | Path) -> None:
+    """Write buffers one after the other, without joining them first."""
+    views = [memoryview(part).cast("B") for part in parts]
+    with translated(path):
+        announce("write", path)
+        written = os.writev(descriptor, views)
+    for view in views:
+        if written < len(view):
+            write_all(descriptor, view[written:], path)
+        written = max(written - len(view), 0)
 
 
 def copy_all(source: int, descriptor: int, size_bytes: int, path: str | Path) -> None:

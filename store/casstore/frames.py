@@ -76,24 +76,17 @@ class FrameHeader:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame's header, and the bytes of the whole frame."""
+    """A frame that is to be written: its header, the bytes before its payload, its payload."""
 
     header: FrameHeader
-    data: bytes
+    front: bytes
+    payload: Buffer
 
     @classmethod
     def of(cls, header: FrameHeader, payload: Buffer) -> Frame:
         """A frame of that content."""
-        return cls(header, encode_frame(header, payload))
-
-
-def encode_frame(header: FrameHeader, payload: Buffer) -> bytes:
-    """A whole frame: fields, checksum over fields, hint and payload, then hint and payload."""
-    fields = header.fields()
-    hasher = blake3(fields)
-    hasher.update(payload)
-    fixed, hint = fields[: _FIELDS.size], fields[_FIELDS.size :]
-    return b"".join((fixed, hasher.digest(length=CHECKSUM_BYTES), hint, payload))
+        fixed = header.fields()[: _FIELDS.size]
+        return cls(header, fixed + _checksum(header, fixed, payload) + header.hint, payload)
 
 
 def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> FrameHeader:
@@ -113,22 +106,28 @@ def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> Frame
     return FrameHeader(kind, digest, codec, raw, stored, b"" if base == _NO_BASE else base, cast, hint)
 
 
-def parse_frame(data: Buffer, *, check: bool) -> tuple[FrameHeader, memoryview]:
-    """Header and payload of a whole frame; with ``check`` its checksum is verified.
+def parse_frame(data: Buffer) -> tuple[FrameHeader, memoryview]:
+    """Header and payload of a whole frame. Raises DamagedError for anything that is not exactly one frame.
 
-    Raises DamagedError for anything that is not exactly one frame.
+    That the payload is right is seen from the digest of what it decodes to.
     """
     view = memoryview(data)
     header = parse_fields(view, 0, checksum_bytes=CHECKSUM_BYTES)
     if len(view) != header.frame_length:
         raise DamagedError(f"the frame of {header.digest.hex()}", "it has another length than its header says")
     payload = view[HEADER_BYTES + len(header.hint) :]
-    if check:
-        hasher = blake3(view[: _FIELDS.size])
-        hasher.update(view[HEADER_BYTES:])
-        if hasher.digest(length=CHECKSUM_BYTES) != view[_FIELDS.size : HEADER_BYTES]:
-            raise DamagedError(f"the frame of {header.digest.hex()}", "its checksum does not match")
+    if _checksum(header, view[: _FIELDS.size], payload) != view[_FIELDS.size : HEADER_BYTES]:
+        raise DamagedError(f"the frame of {header.digest.hex()}", "its checksum does not match")
     return header, payload
+
+
+def _checksum(header: FrameHeader, fixed: Buffer, payload: Buffer) -> bytes:
+    """Over the payload, too, only where the content's digest does not tell whose fault it is: its own or its base's."""
+    hasher = blake3(fixed)
+    hasher.update(header.hint)
+    if header.base:
+        hasher.update(payload)
+    return hasher.digest(length=CHECKSUM_BYTES)
 
 
 def chunk_hint(item_width: int, key: bytes) -> bytes:

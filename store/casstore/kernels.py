@@ -126,7 +126,8 @@ def _woven(planes: Sequence[Plane], scratch: Mapping[int, Words], target: Words)
     np.copyto(woven, _woven(planes[low_planes:], scratch, target))
     np.left_shift(woven, woven.dtype.type(8 * low_planes), out=woven)
     np.copyto(widened, _woven(planes[:low_planes], scratch, target))  # or'ing halves into words is far slower
-    return np.bitwise_or(woven, widened, out=woven)
+    np.bitwise_or(woven, widened, out=woven)
+    return woven
 
 
 def _kernel(action: str, words: Words) -> _Kernel | None:

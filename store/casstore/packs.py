@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from casstore import files
+from casstore import codecs, files
 from casstore.errors import DamagedError
 from casstore.frames import (
     CHECKSUM_BYTES,
@@ -96,7 +96,8 @@ class PackWriter:
     def append(self, frame: Frame) -> Placed:
         """Add one frame; gives where it lies."""
         placed = Placed(frame.header, self.size_bytes)
-        self._write(frame.data)
+        files.write_parts(self._descriptor, (frame.front, frame.payload), self._path)
+        self.size_bytes += frame.header.frame_length
         self._frames.append(placed)
         return placed
 
@@ -231,7 +232,10 @@ def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
 
 
 def scan_frames(path: Path) -> Iterator[Placed]:
-    """Walk a pack without its trailer, giving each frame whose checksum is right; what is damaged is stepped over."""
+    """Walk a pack without its trailer, giving each frame that is whole; what is damaged is stepped over.
+
+    A delta is believed by its checksum: its base may lie in another pack.
+    """
     with path.open("rb") as file:
         size_bytes = file.seek(0, os.SEEK_END)
         offset: int | None = _HEADER_SIZE
@@ -252,10 +256,13 @@ def _frame_at(file: BinaryIO, offset: int, size_bytes: int) -> FrameHeader | Non
         if offset + header.frame_length > size_bytes:
             return None
         file.seek(offset)
-        parse_frame(file.read(header.frame_length), check=True)
+        header, payload = parse_frame(file.read(header.frame_length))
+        if header.base:
+            return header
+        raw = codecs.decode(header.codec, payload, header.raw_length)
     except DamagedError:
         return None
-    return header
+    return header if blake3(raw).digest() == header.digest else None
 
 
 def _next_magic(file: BinaryIO, offset: int) -> int | None:

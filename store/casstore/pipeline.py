@@ -72,7 +72,7 @@ class BlobHashers:
 _Batch = list[tuple[Piece, Buffer]]
 
 _BATCH_BYTES = 2 << 20
-"""Pieces go to the threads in batches of this size or a little more: to hand one over costs as much as to hash 100 KB."""
+"""Pieces go to the threads in batches of this size or more: to hand one over costs as much as to hash 100 KB."""
 _FEWEST_IN_FLIGHT = 8
 
 

@@ -58,6 +58,16 @@ def test_a_write_is_whole_though_the_system_takes_it_piece_by_piece(
     assert (tmp_path / "a").read_bytes() == b"0123456789"
 
 
+@pytest.mark.parametrize("taken", range(1, 11))
+def test_parts_are_written_whole_wherever_the_system_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr(os, "writev", lambda descriptor, views: os.write(descriptor, b"".join(views)[:taken]))
+    with (tmp_path / "a").open("wb") as file:
+        files.write_parts(file.fileno(), (b"012", b"", memoryview(b"34567"), b"89"), tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"0123456789"
+
+
 def test_two_threads_that_write_one_file_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "a"
     wanted = [bytes([number]) * 200_000 for number in range(4)]

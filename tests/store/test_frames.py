@@ -8,49 +8,67 @@ from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import DamagedError
 from casstore.frames import (
     HEADER_BYTES,
+    Frame,
     FrameHeader,
     FrameKind,
     chunk_hint,
-    encode_frame,
     parse_frame,
     parse_recipe_hint,
     recipe_hint,
 )
 from casstore.recipes import Recipe
 
+
+def as_bytes(header: FrameHeader, payload: bytes) -> bytes:
+    return Frame.of(header, payload).front + payload
+
+
 PAYLOAD = b"payload"
 HEADER = FrameHeader(FrameKind.CHUNK, b"\x07" * 32, 1, 100, len(PAYLOAD), b"\x09" * 32, 2, b"hint")
-FRAME = encode_frame(HEADER, PAYLOAD)
+FRAME = as_bytes(HEADER, PAYLOAD)
 
 
 def test_encoded_and_parsed() -> None:
     for header in (HEADER, FrameHeader(FrameKind.VERSION, bytes(32), 0, len(PAYLOAD), len(PAYLOAD))):
-        frame = encode_frame(header, PAYLOAD)
-        parsed, payload = parse_frame(frame, check=True)
+        frame = as_bytes(header, PAYLOAD)
+        parsed, payload = parse_frame(frame)
         assert parsed == header
         assert payload == PAYLOAD
         assert len(frame) == header.frame_length == HEADER_BYTES + len(header.hint) + len(PAYLOAD)
 
 
-def test_every_flipped_bit_is_found() -> None:
+def flipped(frame: bytes, position: int) -> bytearray:
+    data = bytearray(frame)
+    data[position] ^= 0x20
+    return data
+
+
+def test_every_flipped_bit_of_a_delta_is_found() -> None:
     for position in range(len(FRAME)):
-        data = bytearray(FRAME)
-        data[position] ^= 0x20
         with pytest.raises(DamagedError):
-            parse_frame(data, check=True)
+            parse_frame(flipped(FRAME, position))
+
+
+def test_without_a_base_the_payload_is_left_to_the_content_s_digest() -> None:
+    header = FrameHeader(FrameKind.CHUNK, bytes(32), 0, len(PAYLOAD), len(PAYLOAD), hint=b"hint")
+    frame = as_bytes(header, PAYLOAD)
+    for position in range(len(frame) - len(PAYLOAD)):
+        with pytest.raises(DamagedError):
+            parse_frame(flipped(frame, position))
+    assert parse_frame(flipped(frame, len(frame) - 1))[0] == header
 
 
 def test_every_other_length_is_refused() -> None:
     for length in range(len(FRAME)):
         with pytest.raises(DamagedError):
-            parse_frame(FRAME[:length], check=False)
+            parse_frame(FRAME[:length])
     with pytest.raises(DamagedError):
-        parse_frame(FRAME + b"x", check=False)
+        parse_frame(FRAME + b"x")
 
 
 def test_a_frame_that_claims_more_than_any_has_is_refused() -> None:
     with pytest.raises(DamagedError, match="cannot be"):
-        parse_frame(encode_frame(FrameHeader(FrameKind.CHUNK, bytes(32), 0, (1 << 30) + 1, 0), b""), check=True)
+        parse_frame(as_bytes(FrameHeader(FrameKind.CHUNK, bytes(32), 0, (1 << 30) + 1, 0), b""))
 
 
 def test_hints() -> None:

@@ -110,6 +110,20 @@ def test_a_scan_steps_over_damaged_frames(tmp_path: Path) -> None:
             assert read_frames(path) == rest, (number, place)
 
 
+def test_a_scan_believes_a_delta_by_its_checksum(tmp_path: Path) -> None:
+    writer = PackWriter(tmp_path, 0)
+    for number in range(2):
+        writer.append(Frame.of(FrameHeader(FrameKind.CHUNK, bytes([number] * 32), 99, 500, 5, b"b" * 32), b"delta"))
+    pack = writer.seal()
+    path = pack_path(tmp_path, pack.id)
+    data = bytearray(path.read_bytes()[:-1])
+    path.write_bytes(data)
+    assert read_frames(path) == pack.frames
+    data[pack.frames[0].offset + pack.frames[0].header.frame_length - 1] ^= 1
+    path.write_bytes(data)
+    assert read_frames(path) == pack.frames[1:]
+
+
 def test_a_scan_of_garbage_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / f"{'0' * 32}.pack"
     for data in (b"", b"CASPACK\n", noise(1, 5000), b"CFRM" * 2000, bytes(3 << 20)):
