@@ -65,9 +65,11 @@ class Session:
 
     def store(self) -> Store:
         """The store, to be opened by ``with``. Raises ConfigurationError."""
+        from casmodels.cli.process import collect_garbage
         from casmodels.library import Store
         from casmodels.runtime.memory import tune_for_large_buffers
 
+        collect_garbage()
         tune_for_large_buffers()
         config = self.config()
         return Store(config.store_path, config=config)

@@ -23,7 +23,7 @@ _HEADER: Final = struct.Struct("<BBB")
 _ENTRY: Final = struct.Struct("<BBI")
 
 _SAMPLE_BLOCKS: Final = 4
-_SAMPLE_BLOCK_WORDS: Final = 2048
+_SAMPLE_BLOCK_WORDS: Final = 1024
 
 _RANDOM_BITS: Final = 7.87
 """A plane whose sample has at least this entropy per byte is stored as it is, without trying to code it."""
