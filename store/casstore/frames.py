@@ -130,9 +130,18 @@ def _checksum(header: FrameHeader, fixed: Buffer, payload: Buffer) -> bytes:
     return hasher.digest(length=CHECKSUM_BYTES)
 
 
-def chunk_hint(item_width: int, key: bytes) -> bytes:
-    """What a tensor chunk's frame says of it: bytes per element and the similarity key; empty without a key."""
-    return _CHUNK_HINT.pack(item_width, key) if key else b""
+def chunk_hint(item_width: int, key: bytes, sketch: bytes = b"") -> bytes:
+    """What a tensor chunk's frame says of it: bytes per element, the similarity key and, if it may be a base, its
+    sketch; empty without a key."""
+    return _CHUNK_HINT.pack(item_width, key) + sketch if key else b""
+
+
+def parse_chunk_hint(hint: bytes) -> tuple[int, bytes, bytes]:
+    """The inverse of `chunk_hint`; one that is too short says nothing."""
+    if len(hint) < _CHUNK_HINT.size:
+        return 0, b"", b""
+    item_width, key = _CHUNK_HINT.unpack_from(hint)
+    return item_width, key, hint[_CHUNK_HINT.size :]
 
 
 def recipe_hint(recipe: Recipe) -> bytes:

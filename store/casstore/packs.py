@@ -93,6 +93,11 @@ class PackWriter:
             self.abandon()
             raise
 
+    @property
+    def path(self) -> Path:
+        """Where it is being written."""
+        return self._path
+
     def append(self, frame: Frame) -> Placed:
         """Add one frame; gives where it lies."""
         placed = Placed(frame.header, self.size_bytes)

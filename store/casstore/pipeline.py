@@ -37,6 +37,21 @@ class Known(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """A chunk that another may be stored against: its digest, its bytes, and the cast that makes them alike."""
+
+    digest: bytes
+    raw: Buffer
+    cast: int
+
+
+class BaseFinder(Protocol):
+    """Gives the base that a chunk of a tensor had better be stored against, if there is one."""
+
+    def __call__(self, piece: Piece, data: Buffer) -> Base | None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class CodedChunk:
     """One chunk in its blob's order; ``frame`` is None when the store has it already."""
 
@@ -74,6 +89,9 @@ _Batch = list[tuple[Piece, Buffer]]
 _BATCH_BYTES = 2 << 20
 """Pieces go to the threads in batches of this size or more: to hand one over costs as much as to hash 100 KB."""
 _FEWEST_IN_FLIGHT = 8
+
+_DELTA_PAYS = 0.6
+"""A delta that leaves more than this share of a chunk is not kept: whoever reads it has to read its base, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +135,7 @@ def coded_chunks(
     spans: Callable[[], Sequence[Span]],
     hashers: BlobHashers,
     known: Known,
+    base_for: BaseFinder,
     workers: Workers,
     in_flight_bytes: int,
 ) -> Generator[CodedChunk, None, None]:
@@ -134,7 +153,7 @@ def coded_chunks(
             if not budget.take(length):
                 return
             hashed = workers.in_order("hasher", _hash, hashers, batch)
-            flights.put(_Flight(workers.code(_code, batch, known), hashed, length))
+            flights.put(_Flight(workers.code(_code, batch, known, base_for), hashed, length))
 
     reading = workers.in_order("reader", read)
     reading.add_done_callback(lambda _: flights.put(None))  # also when it is cancelled before it began
@@ -171,18 +190,41 @@ def _hash(hashers: BlobHashers, batch: _Batch) -> None:
         hashers.update(data)
 
 
-def _code(batch: _Batch, known: Known) -> list[CodedChunk]:
-    return [_code_piece(piece, data, known) for piece, data in batch]
+def _code(batch: _Batch, known: Known, base_for: BaseFinder) -> list[CodedChunk]:
+    return [_code_piece(piece, data, known, base_for) for piece, data in batch]
 
 
-def _code_piece(piece: Piece, data: Buffer, known: Known) -> CodedChunk:
+def _code_piece(piece: Piece, data: Buffer, known: Known, base_for: BaseFinder) -> CodedChunk:
     digest = blake3(data).digest()
     if known(digest):
         return CodedChunk(piece, digest, None)
-    codec, payload = codecs.encode(data, piece.item_width)
+    frame = None
+    if piece.key:
+        base = base_for(piece, data)
+        frame = _frame_against(piece, data, digest, base) if base is not None else None
+    return CodedChunk(piece, digest, frame or _whole_frame(piece, data, digest))
+
+
+def _frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Frame | None:
+    codec, payload = codecs.encode_against(data, piece.item_width, base.raw, base.cast)
+    if len(payload) > piece.length * _DELTA_PAYS:
+        return None
     hint = chunk_hint(piece.item_width, piece.key)
+    header = FrameHeader(
+        FrameKind.CHUNK, digest, codec, piece.length, len(payload), base=base.digest, cast=base.cast, hint=hint
+    )
+    return Frame.of(header, payload)
+
+
+def _whole_frame(piece: Piece, data: Buffer, digest: bytes) -> Frame:
+    codec, payload = codecs.encode(data, piece.item_width)
+    hint = b""
+    if piece.key:
+        from casstore.similarity import sketch
+
+        hint = chunk_hint(piece.item_width, piece.key, sketch(data, piece.item_width))
     header = FrameHeader(FrameKind.CHUNK, digest, codec, piece.length, len(payload), hint=hint)
-    return CodedChunk(piece, digest, Frame.of(header, payload))
+    return Frame.of(header, payload)
 
 
 def _drain(reading: Future[None], flights: queue.SimpleQueue[_Flight | None]) -> None:

@@ -15,12 +15,15 @@ from pathlib import Path
 
 from casstore import codecs, files
 from casstore.catalog import Reader
+from casstore.buffers import Buffer
 from casstore.chunkers import ShortReadError
+from casstore.chunkers.spans import Piece
 from casstore.closure import closure, root_of
 from casstore.digests import BLAKE3, GIT_BLOB, Digest
-from casstore.engine import Engine
+from casstore.engine import Engine, decoded
 from casstore.errors import (
     ChangedWhileReadError,
+    DamagedError,
     DigestMismatchError,
     FailedError,
     InvalidInputError,
@@ -28,15 +31,20 @@ from casstore.errors import (
     StoreError,
 )
 from casstore.frames import Frame, FrameHeader, FrameKind, recipe_hint
+from casstore.index.lengths import chunk_lengths
 from casstore.index.rows import BlobInfo
 from casstore.ledger import Change
 from casstore.packs import PackWriter, SealedPack, pack_path
-from casstore.pipeline import BlobHashers, CodedChunk, coded_chunks
+from casstore.pending import Pending
+from casstore.pipeline import Base, BlobHashers, CodedChunk, coded_chunks
 from casstore.recipes import Part, Recipe
 from casstore.refs import Ref, RefKey, RefKind
 from casstore.sources import BytesSource, FileSource, open_source
 from casstore.trees import Tree
 from casstore.versions import Version
+
+_MOST_CANDIDATES = 32
+"""So many chunks of one key are compared by their sketches, the newest first."""
 
 Progress = Callable[[int], object]
 """Called with how many more raw bytes were taken in."""
@@ -58,7 +66,7 @@ class Transaction(Reader):
         self.lease = lease
         self._kept: list[RefKey] = []
         self._pack: PackWriter | None = None
-        self._pending: set[tuple[FrameKind, bytes]] = set()
+        self._pending = Pending()
         self._sealing: list[Future[SealedPack]] = []
         self._sealed: list[SealedPack] = []
         self._blobs: dict[Digest, BlobInfo] = {}
@@ -141,14 +149,15 @@ class Transaction(Reader):
                 self._enter(change)
                 for key, target in self._refs.items():
                     self._set_ref(change, key, target)
+            self._pending.entered(self._sealed)
             self._sealed.clear()
             self._refs.clear()
-            self._pending.clear()
 
     def abandon(self) -> None:
         """Drop what was not committed. Never raises: what it cannot unlink is gc's."""
         if os.getpid() != self._process:
             return
+        self._pending.close()
         if self._pack is not None:
             self._pack.abandon()
             self._pack = None
@@ -167,6 +176,7 @@ class Transaction(Reader):
             lambda: engine.finder(name, source),
             hashers,
             self._knows_chunk,
+            self._base_for,
             engine.workers,
             engine.settings.in_flight_bytes,
         )
@@ -195,6 +205,25 @@ class Transaction(Reader):
     def _knows_chunk(self, digest: bytes) -> bool:
         return (FrameKind.CHUNK, digest) in self._pending or self._engine.ledger.rows.is_live(FrameKind.CHUNK, digest)
 
+    def _base_for(self, piece: Piece, data: Buffer) -> Base | None:
+        """The chunk that is most like this one, in the store or just written."""
+        from casstore.similarity import choose
+
+        candidates = [
+            *self._pending.candidates(piece.key),
+            *self._engine.ledger.rows.similar(piece.key, _MOST_CANDIDATES),
+        ]
+        choice = choose(data, piece.item_width, candidates) if candidates else None
+        if choice is None:
+            return None
+        try:
+            frame = self._pending.read(FrameKind.CHUNK, choice.digest)
+            if frame is not None:
+                return Base(choice.digest, decoded(frame, FrameKind.CHUNK, choice.digest), choice.cast)
+            return Base(choice.digest, self._engine.content(FrameKind.CHUNK, choice.digest), choice.cast)
+        except (DamagedError, NotFoundError, OSError):
+            return None  # `verify` is there to tell of damage; this chunk is stored whole
+
     def _add_chunk(self, chunk: CodedChunk) -> None:
         # Equal chunks that were in flight together are all encoded; only the first is kept.
         if chunk.frame is not None and (FrameKind.CHUNK, chunk.digest) not in self._pending:
@@ -212,8 +241,8 @@ class Transaction(Reader):
             if self._pack is None:
                 self._enter_sealed()
                 self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
-            self._pack.append(frame)
-            self._pending.add((frame.header.kind, frame.header.digest))
+                self._pending.begin(self._pack)
+            self._pending.add(self._pack, self._pack.append(frame))
             self.added_bytes += frame.header.frame_length
             if self._pack.size_bytes >= self._engine.settings.pack_bytes:
                 self._seal()
@@ -236,8 +265,7 @@ class Transaction(Reader):
         if self._sealed:
             with self._engine.ledger.change() as change:
                 self._enter(change)
-            for pack in self._sealed:
-                self._pending.difference_update((placed.header.kind, placed.header.digest) for placed in pack.frames)
+            self._pending.entered(self._sealed)
             self._sealed.clear()
 
     def _enter(self, change: Change) -> None:
@@ -248,11 +276,20 @@ class Transaction(Reader):
         """
         for pack in self._sealed:
             change.add_pack(pack)
+        self._check_bases()
         if self._engine.ledger.rows.any_condemned():
             for pack in self._sealed:
                 for placed in pack.frames:
                     if placed.header.kind in (FrameKind.RECIPE, FrameKind.VERSION):
                         self._acquit(placed.header.kind, Digest(BLAKE3, placed.header.digest))
+
+    def _check_bases(self) -> None:
+        """No delta may count whose base is gone, as when a repair has found it damaged meanwhile."""
+        headers = [placed.header for pack in self._sealed for placed in pack.frames]
+        bases = {header.base for header in headers if header.base}
+        found = {digest for digest, _, _ in chunk_lengths(self._engine.ledger.database, bases)}
+        if bases - found:
+            raise FailedError("a chunk that others were stored against is gone", remedy="run the same command again")
 
     def _set_ref(self, change: Change, key: RefKey, target: Digest | None) -> None:
         """Move a ref, and let live what a gc has condemned of what it names."""

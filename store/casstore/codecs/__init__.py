@@ -1,6 +1,6 @@
 """Codecs: reversible transforms of one chunk."""
 
-from casstore.codecs.choice import decode, encode
+from casstore.codecs.choice import decode, decode_against, encode, encode_against
 from casstore.codecs.ids import Codec
 
-__all__ = ["Codec", "decode", "encode"]
+__all__ = ["Codec", "decode", "decode_against", "encode", "encode_against"]

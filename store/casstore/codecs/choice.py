@@ -48,6 +48,20 @@ def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
     raise DamagedError("a frame", f"no codec has the id {codec}")
 
 
+def encode_against(raw: Buffer, item_width: int, base: Buffer, cast: int) -> tuple[Codec, Buffer]:
+    """The codec and what it stores for a chunk, given its base's bytes and which cast makes them its own words."""
+    from casstore.codecs import against
+
+    return against.encode(raw, item_width, base, cast)
+
+
+def decode_against(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int) -> Buffer:
+    """The same as `decode` for a chunk that was stored against a base."""
+    from casstore.codecs import against
+
+    return against.decode(codec, stored, raw_length, base, cast)
+
+
 def _encode_words(raw: Buffer, width: int, lead_bytes: int) -> tuple[Codec, Buffer]:
     from casstore.codecs import byteplane
 

@@ -6,8 +6,10 @@ from enum import IntEnum
 
 
 class Codec(IntEnum):
-    """How a chunk's bytes are stored. Ids are never given anew; 3 and 4 are kept for delta and cast."""
+    """How a chunk's bytes are stored. Ids are never given anew. DELTA and CAST need a base."""
 
     RAW = 0
     ZSTD = 1
     BYTEPLANE = 2
+    DELTA = 3
+    CAST = 4

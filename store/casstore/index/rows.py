@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest
-from casstore.frames import FrameHeader, FrameKind, parse_recipe_hint
+from casstore.frames import FrameHeader, FrameKind, parse_chunk_hint, parse_recipe_hint
 from casstore.index.database import Database
 from casstore.packs import SealedPack
 
 _UPSERT_FRAME = """
-INSERT INTO frames (kind, digest, pack, offset, length, raw_length, codec, state, base)
-VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
+INSERT INTO frames (kind, digest, pack, offset, length, raw_length, codec, state, base, key, sketch)
+VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
 ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
-    raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base
+    raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base, key = excluded.key,
+    sketch = excluded.sketch
 """
+_IS_WORSE = "frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)"
 _UPSERT_BLOB = """
 INSERT INTO blobs (sha256, recipe, size_bytes, git) VALUES (?, ?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET recipe = excluded.recipe, git = coalesce(excluded.git, blobs.git)
@@ -70,6 +72,15 @@ class BlobInfo:
     git: Digest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that is stored whole and may be a base: its digest, length in bytes and sketch."""
+
+    digest: bytes
+    raw_length: int
+    sketch: bytes
+
+
 class Rows:
     """Look-ups and changes of the rows of packs, frames and blobs."""
 
@@ -103,6 +114,14 @@ class Rows:
             "SELECT 1 FROM frames WHERE kind = ? AND digest = ? AND state IN (1, 5)", (kind, digest)
         )
         return bool(found)
+
+    def similar(self, key: bytes, limit: int) -> list[Candidate]:
+        """The live chunks of that similarity key that may be bases, the newest packs' first."""
+        found = self._database.execute(
+            "SELECT digest, raw_length, sketch FROM frames WHERE key = ? AND state = 0 ORDER BY pack DESC LIMIT ?",
+            (key, limit),
+        )
+        return [Candidate(*row) for row in found]
 
     def blob(self, digest: Digest) -> BlobInfo | None:
         """A blob by its SHA-256 or git id, if all of it is here."""
@@ -145,12 +164,12 @@ class Rows:
         return [row[0] for row in self._database.execute("SELECT id FROM packs ORDER BY number")]
 
     def add_pack(self, pack: SealedPack, *, newest_wins: bool = False) -> None:
-        """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins``; one that is not,
-        lives here now."""
+        """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins`` or it is a delta and
+        the new one is whole; one that is not, lives here now."""
         self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
         ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
         self._database.execute_many(
-            _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE frames.state != 0",
+            _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE {_IS_WORSE}",
             (
                 (
                     placed.header.kind,
@@ -161,6 +180,7 @@ class Rows:
                     placed.header.raw_length,
                     placed.header.codec,
                     placed.header.base or None,
+                    *_similarity(placed.header),
                 )
                 for placed in pack.frames
             ),
@@ -210,10 +230,21 @@ class Rows:
         )
 
     def set_state(self, kind: FrameKind, digests: Iterable[bytes], state: State) -> None:
-        """Mark frames; what is condemned stays so."""
+        """Mark frames; what is condemned stays so. Deltas against a damaged chunk are damaged with it."""
+        marked = list(digests)
         self._database.execute_many(
             f"UPDATE frames SET state = ? + (state & {CONDEMNED}) WHERE kind = ? AND digest = ?",
-            ((state, kind, digest) for digest in digests),
+            ((state, kind, digest) for digest in marked),
+        )
+        if kind is FrameKind.CHUNK and state is State.DAMAGED and marked:
+            self.mark_baseless()
+
+    def mark_baseless(self) -> None:
+        """Mark deltas whose base cannot be read as damaged, so that storing their content again heals them."""
+        self._database.execute(
+            f"UPDATE frames SET state = {State.DAMAGED} + (state & {CONDEMNED}) WHERE base IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM frames AS whole WHERE whole.kind = frames.kind AND whole.digest = frames.base "
+            f"AND whole.{_READABLE})"
         )
 
     def mark_lost(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
@@ -268,6 +299,14 @@ class Rows:
         """The size of all packs that count."""
         ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
         return int(size_bytes)
+
+
+def _similarity(header: FrameHeader) -> tuple[bytes | None, bytes | None]:
+    """The key and sketch of a chunk that may be a base."""
+    if header.kind is not FrameKind.CHUNK or header.base:
+        return None, None
+    _, key, sketch = parse_chunk_hint(header.hint)
+    return (key, sketch) if sketch else (None, None)
 
 
 def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:

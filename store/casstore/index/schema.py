@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Kept in ``PRAGMA user_version``: the number of migrations below."""
 
 _TABLES = """
@@ -58,6 +58,12 @@ CREATE TABLE places (
 ) WITHOUT ROWID;
 """
 
+_SIMILARITY = """
+ALTER TABLE frames ADD COLUMN key BLOB;
+ALTER TABLE frames ADD COLUMN sketch BLOB;
+CREATE INDEX frames_key ON frames (key) WHERE key IS NOT NULL;
+"""
+
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database to this release's tables."""
@@ -67,9 +73,17 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     @migrations()
     def m001_tables(database: Any) -> None:
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                database.execute(statement)
+        _execute(database, _TABLES)
+
+    @migrations()
+    def m002_similarity(database: Any) -> None:
+        _execute(database, _SIMILARITY)
 
     migrations.apply(Database(connection))
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _execute(database: Any, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            database.execute(statement)

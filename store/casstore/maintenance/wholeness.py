@@ -45,6 +45,7 @@ def adopt_versions(rows: Rows, refs: RefRows, packs: PackReader, adopted: list[b
 
 def mark_what_is_not_whole(rows: Rows, refs: RefRows, packs: PackReader) -> None:
     """Mark recipes and versions that need what is not there, and note records as lost that refs need."""
+    rows.mark_baseless()
     _mark_recipes(rows, packs)
     named = {ref.target for ref in refs.all() if ref.key.kind is not RefKind.PARTIAL}
     for value in rows.readable(FrameKind.VERSION):
