@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from casmodels import config as configuration
 from casmodels.config import Config
@@ -13,27 +13,30 @@ from casmodels.library.context import Context
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress
 from casmodels.registry import Registry
-from casmodels.results import (
-    CheckoutResult,
-    CheckpointResult,
-    CleanupResult,
-    EntryResult,
-    GcResult,
-    ModelResult,
-    PullResult,
-    RemoveResult,
-    RepairResult,
-    StatsResult,
-    VerifyResult,
-    VersionResult,
-    ViewResult,
-)
 
-_Models: TypeAlias = list[ModelResult]
-_Entries: TypeAlias = list[EntryResult]
-_Versions: TypeAlias = list[VersionResult]
-_Names: TypeAlias = list[str]
-_Pulls: TypeAlias = list[PullResult]
+if TYPE_CHECKING:
+    from casmodels.results import (
+        CheckoutResult,
+        CheckpointResult,
+        CleanupResult,
+        EntryResult,
+        GcResult,
+        ModelResult,
+        PullResult,
+        RemoveResult,
+        RepairResult,
+        StatsResult,
+        VerifyResult,
+        VersionResult,
+        ViewResult,
+    )
+
+    # The method `list` hides the type.
+    _Models: TypeAlias = list[ModelResult]
+    _Entries: TypeAlias = list[EntryResult]
+    _Versions: TypeAlias = list[VersionResult]
+    _Names: TypeAlias = list[str]
+    _Pulls: TypeAlias = list[PullResult]
 
 
 class Store:
