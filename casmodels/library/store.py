@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from casmodels import config as configuration
 from casmodels.config import Config
 from casmodels.library.context import Context
-from casmodels.library.options import PullOptions
 from casmodels.progress import Progress
 from casmodels.registry import Registry
 
 if TYPE_CHECKING:
+    from casmodels.library.options import PullOptions
     from casmodels.results import (
         CheckoutResult,
         CheckpointResult,
@@ -79,12 +79,14 @@ class Store:
     ) -> _Pulls:
         """Bring models in from the Hub, a URL or this machine; what fails is a result with an error."""
         from casmodels.library import pulling
+        from casmodels.library.options import PullOptions
 
         return pulling.pull(self._context, models, options or PullOptions(), progress)
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
         from casmodels.library import pulling
+        from casmodels.library.options import PullOptions
 
         return pulling.redownload(self._context, model, options or PullOptions(), progress)
 
