@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casstore import codecs, files
 from casstore.catalog import Reader
-from casstore.chunkers import ShortReadError
 from casstore.closure import closure, root_of
 from casstore.digests import BLAKE3, GIT_BLOB, Digest
 from casstore.engine import Engine
@@ -31,12 +31,14 @@ from casstore.frames import Frame, FrameHeader, FrameKind, recipe_hint
 from casstore.index.rows import BlobInfo
 from casstore.ledger import Change
 from casstore.packs import PackWriter, SealedPack, pack_path
-from casstore.pipeline import BlobHashers, CodedChunk, coded_chunks
 from casstore.recipes import Part, Recipe
 from casstore.refs import Ref, RefKey, RefKind
 from casstore.sources import BytesSource, FileSource, open_source
 from casstore.trees import Tree
 from casstore.versions import Version
+
+if TYPE_CHECKING:
+    from casstore.pipeline import CodedChunk
 
 Progress = Callable[[int], object]
 """Called with how many more raw bytes were taken in."""
@@ -158,6 +160,10 @@ class Transaction(Reader):
     def _add(
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
     ) -> StoredBlob:
+        # Here, as a checkpoint of what has not changed, a tag or a removal puts no file in.
+        from casstore.chunkers import ShortReadError
+        from casstore.pipeline import BlobHashers, coded_chunks
+
         before = self.added_bytes
         hashers = BlobHashers(source.size_bytes, git=expect is not None and expect.algorithm == GIT_BLOB)
         engine = self._engine
