@@ -21,7 +21,7 @@ __all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreE
 _HOMES = {
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
-    "PullOptions": "casmodels.library",
+    "PullOptions": "casmodels.library.options",
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",

@@ -61,8 +61,6 @@ class SettingsFile:
 
 def read_settings(path: Path) -> SettingsFile:
     """Read and check the file. Raises ConfigurationError that names file, line and entry."""
-    import tomllib
-
     try:
         text = path.read_bytes().decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -72,6 +70,8 @@ def read_settings(path: Path) -> SettingsFile:
         raise ConfigurationError(f"{path}, line {line}: not UTF-8", remedy="save the file as UTF-8") from error
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy="check its permissions") from error
+    import tomllib
+
     try:
         settings = SettingsFile(path, text, tomllib.loads(text))
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, count, duration, short_id, size, some
 from casmodels.cli.session import Session, UsageError
-from casmodels.results import CleanupResult, Damage, GcResult, RepairResult, StatsResult, VerifyResult
+
+if TYPE_CHECKING:
+    from casmodels.results import CleanupResult, Damage, GcResult, RepairResult, StatsResult, VerifyResult
 
 app = typer.Typer(rich_markup_mode=None)
 

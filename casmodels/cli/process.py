@@ -105,6 +105,4 @@ def _leave_interrupted() -> None:
 
 def _others_at_work() -> list[threading.Thread]:
     """The threads that the interpreter would wait for."""
-    return [
-        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
-    ]
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]

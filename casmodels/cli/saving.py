@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, count, duration, short_id, size, some, write_err
 from casmodels.cli.session import Session, UsageError
-from casmodels.results import CheckoutResult, CheckpointResult
+
+if TYPE_CHECKING:
+    from casmodels.results import CheckoutResult, CheckpointResult
 
 app = typer.Typer(rich_markup_mode=None)
 

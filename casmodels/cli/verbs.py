@@ -103,14 +103,19 @@ class LazyGroup(TyperGroup):
         if cmd_name not in self.commands:
             from importlib import import_module
 
-            from typer.main import get_group
+            from typer.main import get_command_from_info
 
-            shared = [param for param in self.params if param.name in Session.__slots__]
-            module = import_module(f"casmodels.cli.{VERBS[cmd_name]}")
-            for name, command in get_group(module.app).commands.items():
-                if isinstance(command, Command):
-                    command.share(shared)
-                self.commands[name] = command
+            app = import_module(f"casmodels.cli.{VERBS[cmd_name]}").app
+            # Only this one: to make a command, typer evaluates and inspects its function's signature several times.
+            (found,) = (each for each in app.registered_commands if cmd_name in (each.name, each.callback.__name__))
+            command = get_command_from_info(
+                found,
+                pretty_exceptions_short=app.pretty_exceptions_short,
+                rich_markup_mode=app.rich_markup_mode,
+            )
+            if isinstance(command, Command):
+                command.share(param for param in self.params if param.name in Session.__slots__)
+            self.commands[cmd_name] = command
         return self.commands[cmd_name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

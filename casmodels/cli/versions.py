@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, count, moment, short_id, size
 from casmodels.cli.session import Session
-from casmodels.results import RemoveResult, VersionResult
+
+if TYPE_CHECKING:
+    from casmodels.results import RemoveResult, VersionResult
 
 app = typer.Typer(rich_markup_mode=None)
 

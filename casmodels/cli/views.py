@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,9 @@ from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, count, size, some, write_out_bytes
 from casmodels.cli.session import Session, UsageError
-from casmodels.results import ViewResult
+
+if TYPE_CHECKING:
+    from casmodels.results import ViewResult
 
 app = typer.Typer(rich_markup_mode=None)
 

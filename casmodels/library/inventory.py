@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
-from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
 from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
 from casstore.codecs import Codec
@@ -16,6 +16,9 @@ from casstore.errors import NotFoundError
 from casstore.index.places import PlaceKind
 from casstore.refs import Ref, RefKind
 from casstore.trees import Entry, EntryKind
+
+if TYPE_CHECKING:  # each command makes its own only
+    from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
 
 
 def list_models(context: Context, *, available: bool, model_type: str | None) -> list[ModelResult]:
@@ -82,6 +85,7 @@ def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
 
 def stats(context: Context, name: str | None) -> StatsResult:
     """Where the bytes go, in the whole store or for one name."""
+    from casmodels.results import StatsResult
     from casmodels.views.hub_cache import occupied_bytes
 
     engine = context.existing() if name is None else context.engine()
@@ -118,6 +122,8 @@ def complete_names(context: Context, prefix: str) -> list[str]:
 
 
 def _known(spec: ModelSpec) -> ModelResult:
+    from casmodels.results import ModelResult
+
     return ModelResult(
         id=spec.id,
         name=spec.huggingface_id,
@@ -133,6 +139,8 @@ def _known(spec: ModelSpec) -> ModelResult:
 
 
 def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
+    from casmodels.results import ModelResult
+
     refs = versions_of(reader, name)
     version = reader.version(refs[-1].target)
     metadata = version.metadata
@@ -159,6 +167,8 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
 def _version(
     reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int
 ) -> VersionResult:
+    from casmodels.results import VersionResult
+
     version = reader.version(ref.target)
     tree = reader.tree(version.tree)
     created = datetime.fromtimestamp(version.created_ns / 1e9, UTC)
@@ -185,6 +195,8 @@ def _labels_by_target(refs: list[Ref]) -> dict[Digest, list[str]]:
 
 
 def _entry(entry: Entry) -> EntryResult:
+    from casmodels.results import EntryResult
+
     return EntryResult(
         path=entry.path,
         kind=entry.kind.name.lower(),

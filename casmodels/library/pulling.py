@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
-from casmodels.specs import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casstore.catalog import Reader
 from casstore.digests import BLAKE3, Digest
 from casstore.errors import InvalidInputError, StoreError, UnusableStoreError

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from casmodels.addresses import UrlModel
 from casmodels.downloads import Downloader
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.library.leftovers import unpacking_path
@@ -20,7 +21,6 @@ from casmodels.results import PullResult, PullStatus
 from casmodels.sources.gzipped import is_gzip_name, unpack, unpacked_name
 from casmodels.sources.local import LocalListing, scan
 from casmodels.sources.url import UrlSource
-from casmodels.specs import UrlModel
 from casstore import files
 from casstore.digests import SHA256, Digest
 from casstore.errors import InvalidInputError

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from casmodels.library.context import Context
-from casmodels.library.names import Found, find
-from casmodels.library.saving import SINGLE_FILE
+from casmodels.library.names import find
+from casmodels.library.origins import SINGLE_FILE, origin_of
 from casmodels.progress import Progress
 from casmodels.results import CheckoutResult
 from casmodels.views.checkouts import Checkout
 from casmodels.views.checkouts import checkout as check_out
-from casstore.errors import InvalidInputError, NotFoundError
+from casstore.errors import NotFoundError
 
 
 def checkout(
@@ -42,7 +41,7 @@ def restore(context: Context, target: str, *, force: bool, progress: Progress | 
     engine = context.engine()
     with engine.reading() as reader:
         found = find(reader, context.registry, target)
-        place = _origin(found)
+        place = origin_of(found)
         include: tuple[str, ...] = ()
         was_file = bool(found.version.metadata.get(SINGLE_FILE))
         if was_file:
@@ -62,14 +61,4 @@ def restore_plan(context: Context, target: str) -> str:
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
         files = len(reader.tree(found.version.tree).files)
-        return f"{_origin(found)} is brought to {found.name}@{found.id.hex[:12]} ({files} files)"
-
-
-def _origin(found: Found) -> Path:
-    source = urlsplit(found.version.source)
-    if source.scheme != "file" or found.version.metadata.get("kind") != "checkpoint":
-        raise InvalidInputError(
-            f"{found.name} was not saved from a directory of yours but pulled from {found.version.source}",
-            remedy=f"`casmodels checkout {found.name} DIR` or `casmodels view {found.name}` gives it out",
-        )
-    return Path(unquote(source.path, errors="surrogateescape"))
+        return f"{origin_of(found)} is brought to {found.name}@{found.id.hex[:12]} ({files} files)"

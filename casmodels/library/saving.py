@@ -10,6 +10,7 @@ from typing import Any
 
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, find, newest, versions_of
+from casmodels.library.origins import SINGLE_FILE
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckpointResult
 from casmodels.sources.local import LocalEntry, LocalListing, scan
@@ -21,9 +22,6 @@ from casstore.refs import RefKey, RefKind, check_label
 from casstore.transactions import Transaction
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
-
-SINGLE_FILE = "single_file"
-"""Metadata of a version that was taken from a file, not from a directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,35 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from casmodels import config as configuration
 from casmodels.config import Config
 from casmodels.library.context import Context
-from casmodels.library.options import PullOptions
 from casmodels.progress import Progress
 from casmodels.registry import Registry
-from casmodels.results import (
-    CheckoutResult,
-    CheckpointResult,
-    CleanupResult,
-    EntryResult,
-    GcResult,
-    ModelResult,
-    PullResult,
-    RemoveResult,
-    RepairResult,
-    StatsResult,
-    VerifyResult,
-    VersionResult,
-    ViewResult,
-)
 
-_Models: TypeAlias = list[ModelResult]
-_Entries: TypeAlias = list[EntryResult]
-_Versions: TypeAlias = list[VersionResult]
-_Names: TypeAlias = list[str]
-_Pulls: TypeAlias = list[PullResult]
+if TYPE_CHECKING:
+    from casmodels.library.options import PullOptions
+    from casmodels.results import (
+        CheckoutResult,
+        CheckpointResult,
+        CleanupResult,
+        EntryResult,
+        GcResult,
+        ModelResult,
+        PullResult,
+        RemoveResult,
+        RepairResult,
+        StatsResult,
+        VerifyResult,
+        VersionResult,
+        ViewResult,
+    )
+
+    # The method `list` hides the type.
+    _Models: TypeAlias = list[ModelResult]
+    _Entries: TypeAlias = list[EntryResult]
+    _Versions: TypeAlias = list[VersionResult]
+    _Names: TypeAlias = list[str]
+    _Pulls: TypeAlias = list[PullResult]
 
 
 class Store:
@@ -76,12 +79,14 @@ class Store:
     ) -> _Pulls:
         """Bring models in from the Hub, a URL or this machine; what fails is a result with an error."""
         from casmodels.library import pulling
+        from casmodels.library.options import PullOptions
 
         return pulling.pull(self._context, models, options or PullOptions(), progress)
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
         from casmodels.library import pulling
+        from casmodels.library.options import PullOptions
 
         return pulling.redownload(self._context, model, options or PullOptions(), progress)
 

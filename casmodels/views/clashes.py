@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -36,10 +35,16 @@ def _lookalikes(paths: Iterable[str]) -> list[list[str]]:
     for path in paths:
         folded = ""
         for name in path.split("/"):
-            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+            key = name.casefold() if name.isascii() else _fold(name)
             groups.setdefault((folded, key), set()).add(name)
             folded = f"{folded}/{key}"
     return [sorted(names) for names in groups.values() if len(names) > 1]
+
+
+def _fold(name: str) -> str:
+    from unicodedata import normalize  # its tables are large, and ASCII needs none of them
+
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 @contextlib.contextmanager

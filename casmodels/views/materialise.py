@@ -216,12 +216,16 @@ class Materialiser:
         return Written(wanted, state, LinkMode.COPY)
 
     def _decoded(self, wanted: Wanted, temporary: Path, task: Task) -> Written:
-        """The bytes from the store, checked as a whole while they are written."""
+        """The bytes from the store, checked as a whole while they are written.
+
+        Their chunks' digests would check the same bytes again, and are looked at only to say which chunk is wrong.
+        """
         descriptor = _create(temporary)
         try:
             hasher = hashlib.sha256()
             size_bytes = 0
-            for piece in self._reader.open_blob(wanted.blob).stream():
+            blob = self._reader.open_blob(wanted.blob)
+            for piece in blob.stream(check=False):
                 if self._stopped.is_set():
                     raise FailedError(f"writing {wanted.label} was stopped")
                 files.write_all(descriptor, piece, temporary)
@@ -229,6 +233,7 @@ class Materialiser:
                 size_bytes += len(piece)
                 task.advance(len(piece))
             if size_bytes != wanted.size_bytes or hasher.digest() != wanted.blob.value:
+                blob.check()
                 raise DamagedError(f"blob {wanted.blob.hex}", "its decoded bytes do not match its digest")
             state = self._finish(descriptor, wanted, temporary)
         except DamagedError as error:

@@ -1,4 +1,5 @@
-"""Reading blobs: any range decodes only the chunks that it touches, and every chunk is checked as it is decoded."""
+"""Reading blobs: any range decodes only the chunks that it touches, and every chunk is checked as it is decoded, unless
+the reader checks the whole."""
 
 from __future__ import annotations
 
@@ -49,11 +50,14 @@ class BlobReader:
             for start, part in self._recipe.parts_between(offset, stop)
         )
 
-    def stream(self, start: int = 0, stop: int | None = None, ahead_bytes: int | None = None) -> Iterator[memoryview]:
+    def stream(
+        self, start: int = 0, stop: int | None = None, ahead_bytes: int | None = None, *, check: bool = True
+    ) -> Iterator[memoryview]:
         """Bytes ``start`` to ``stop`` in order, decoded ahead by the store's threads. Raises DamagedError.
 
         ``ahead_bytes`` is how much may be decoded before it is asked for (None: the store's setting; 0: a chunk
-        at a time).
+        at a time). Without ``check`` they may be wrong: the caller compares the whole with the blob's SHA-256, and
+        if it differs calls `check`.
         """
         stop = self.size_bytes if stop is None else min(stop, self.size_bytes)
         limit = self._engine.settings.read_ahead_bytes if ahead_bytes is None else ahead_bytes
@@ -65,7 +69,7 @@ class BlobReader:
                     first, ready, future = ahead.popleft()
                     yield _cut(future.result(), ready, first, start, stop)
                     begun_bytes -= ready.length
-                ahead.append((begin, part, self._engine.workers.code(self._chunk, part)))
+                ahead.append((begin, part, self._engine.workers.code(self._chunk, part, check=check)))
                 begun_bytes += part.length
             while ahead:
                 first, ready, future = ahead.popleft()
@@ -74,13 +78,18 @@ class BlobReader:
             for _, _, future in ahead:
                 future.cancel()
 
-    def _chunk(self, part: Part, *, keep: bool = False) -> Buffer:
+    def check(self) -> None:
+        """Read every byte again and raise DamagedError for the first chunk that is not what it should be."""
+        for _ in self.stream():
+            pass
+
+    def _chunk(self, part: Part, *, keep: bool = False, check: bool = True) -> Buffer:
         with self._lock:
             kept = self._kept.get(part.chunk)
         if kept is not None:
             return kept
         try:
-            raw = self._engine.content(FrameKind.CHUNK, part.chunk)
+            raw = self._engine.content(FrameKind.CHUNK, part.chunk, check=check)
         except NotFoundError as error:
             raise DamagedError(f"chunk {part.chunk.hex()}", "it is missing from the store") from error
         if part.offset + part.length > len(raw):

@@ -14,7 +14,6 @@ from casstore.errors import InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo
-from casstore.needs import Needs
 from casstore.recipes import Recipe
 from casstore.records import read_recipe, read_tree, read_version
 from casstore.refs import Ref, RefKey, RefKind
@@ -99,10 +98,14 @@ class Reader:
 
     def stored_bytes(self, versions: Iterable[Digest]) -> int:
         """The bytes of all frames that these versions need together, each counted once."""
+        from casstore.needs import Needs
+
         return Needs(self._engine).of_all(versions)
 
     def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int]:
         """The same for each version by itself; neighbours that share much are fast."""
+        from casstore.needs import Needs
+
         needs = Needs(self._engine)
         return (needs.of_version(version) for version in versions)
 

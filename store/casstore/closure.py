@@ -51,9 +51,11 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    chunks = chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
-    for chunk in chunks:
-        yield FrameKind.CHUNK, chunk
-    for _, _, base in chunk_lengths(engine.ledger.database, chunks):
-        if base is not None:
-            yield FrameKind.CHUNK, base
+    found = chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
+    seen: set[bytes] = set()
+    while found:
+        for chunk in found:
+            yield FrameKind.CHUNK, chunk
+        seen |= found
+        lengths = chunk_lengths(engine.ledger.database, found)
+        found = {base for _, _, base in lengths if base is not None} - seen

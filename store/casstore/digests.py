@@ -7,15 +7,17 @@ the Hub names its small files so.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
 from casstore.buffers import Buffer
 from casstore.errors import InvalidInputError
+
+if TYPE_CHECKING:  # it loads OpenSSL, which looking things up does not need
+    import hashlib
 
 BLAKE3: Final = "blake3"
 SHA256: Final = "sha256"
@@ -67,11 +69,15 @@ def blake3_digest(data: Buffer) -> Digest:
 
 def sha256_digest(data: Buffer) -> Digest:
     """The SHA-256 of some bytes."""
+    import hashlib
+
     return Digest(SHA256, hashlib.sha256(data).digest())
 
 
 def git_blob_hasher(size_bytes: int) -> hashlib._Hash:
     """A SHA-1 hasher primed with git's header for a blob of that many bytes."""
+    import hashlib
+
     return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from casstore import codecs
 from casstore.buffers import Buffer
 from casstore.digests import BLAKE3, Digest, blake3_digest
 from casstore.errors import DamagedError, FailedError, NotFoundError
-from casstore.frames import FrameKind, parse_frame
+from casstore.frames import FrameHeader, FrameKind, parse_frame
 from casstore.index.rows import FrameRow
 from casstore.layout import Layout
 from casstore.ledger import Ledger
@@ -56,17 +56,18 @@ class Engine:
     settings: Settings
     finder: SpanFinder
 
-    def content(self, kind: FrameKind, digest: bytes) -> Buffer:
+    def content(self, kind: FrameKind, digest: bytes, *, check: bool = True) -> Buffer:
         """The content of a frame, decoded and checked against its digest.
 
+        Without ``check`` it may be other bytes: that is for callers who check a digest of what they make of it.
         Raises DamagedError when the index has it and the bytes are missing or wrong, NotFoundError when it has not.
         """
         row = self.ledger.rows.frame(kind, digest)
         if row is None:
             raise NotFoundError(f"{_what(kind, digest)} is not in the store")
-        return self.content_at(row)
+        return self.content_at(row, check=check)
 
-    def content_at(self, row: FrameRow, dependants: int = 0) -> Buffer:
+    def content_at(self, row: FrameRow, *, check: bool = True, dependants: int = 0) -> Buffer:
         """The same for a row that was looked up before. Raises FailedError when reading fails for another reason.
 
         ``dependants`` is how many deltas wait for it, each for the next.
@@ -79,48 +80,75 @@ class Engine:
             again = self.ledger.rows.frame(row.kind, row.digest)
             if again is None or again.pack == row.pack:
                 raise DamagedError(what, f"its pack {row.pack.hex()} is missing") from error
-            return self.content_at(again, dependants)
+            return self.content_at(again, check=check, dependants=dependants)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
             raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
         except DamagedError as error:
             raise DamagedError(what, error.reason) from error
-        return decoded(frame, row.kind, row.digest, lambda base: self._base(base, dependants + 1))
+        return decoded(frame, row.kind, row.digest, _Bases(self, dependants + 1), check=check)
 
-    def _base(self, digest: bytes, dependants: int) -> Buffer:
+
+class BaseReader(Protocol):
+    """Gives the content of a delta's base. Raises DamagedError."""
+
+    def __call__(self, digest: bytes, *, check: bool) -> Buffer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Bases:
+    engine: Engine
+    dependants: int
+
+    def __call__(self, digest: bytes, *, check: bool) -> Buffer:
         what = f"its base, {_what(FrameKind.CHUNK, digest)}"
-        row = self.ledger.rows.frame(FrameKind.CHUNK, digest)
-        if row is None or dependants > _DEEPEST_DELTA:
+        row = self.engine.ledger.rows.frame(FrameKind.CHUNK, digest)
+        if row is None or self.dependants > _DEEPEST_DELTA:
             raise DamagedError(what, f"{what}, is missing from the store")
         try:
-            return self.content_at(row, dependants)
+            return self.engine.content_at(row, check=check, dependants=self.dependants)
         except DamagedError as error:
             raise DamagedError(what, f"{what}, is damaged: {error.reason}") from error
 
 
 def decoded(
-    frame: bytes, kind: FrameKind, digest: bytes, base_content: Callable[[bytes], Buffer] | None = None
+    frame: bytes, kind: FrameKind, digest: bytes, base: BaseReader | None = None, *, check: bool = True
 ) -> Buffer:
-    """The content of a frame's bytes, checked against the digest. Raises DamagedError.
+    """The content of a frame's bytes, with ``check`` compared with the digest. Raises DamagedError.
 
-    ``base_content`` gives the content of a delta's base; without it a delta counts as damaged.
+    ``base`` reads the base of a delta; without it a delta counts as damaged.
     """
     what = _what(kind, digest)
     try:
         header, payload = parse_frame(frame)
         if header.kind is not kind or header.digest != digest:
             raise DamagedError(what, "another frame lies in its place")
-        if header.base and base_content is not None:
-            base = base_content(header.base)
-            raw = codecs.decode_against(header.codec, payload, header.raw_length, base, header.cast)
-        else:
-            raw = codecs.decode(header.codec, payload, header.raw_length)
+        if header.base and base is not None:
+            return _decoded_against(header, payload, base, check=check)
+        raw = codecs.decode(header.codec, payload, header.raw_length)
     except DamagedError as error:
         raise DamagedError(what, error.reason) from error
-    if blake3_digest(raw) != Digest(BLAKE3, digest):
-        raise DamagedError(what, "its bytes do not match its digest")
+    if check and blake3_digest(raw) != Digest(BLAKE3, digest):
+        raise DamagedError(what, _MISMATCH)
     return raw
+
+
+def _decoded_against(header: FrameHeader, payload: Buffer, base: BaseReader, *, check: bool) -> Buffer:
+    """A delta's content. Its own digest tells whether the base was right, which is compared only to say who is wrong."""
+    try:
+        raw = codecs.decode_against(
+            header.codec, payload, header.raw_length, base(header.base, check=False), header.cast
+        )
+        if check and blake3_digest(raw) != Digest(BLAKE3, header.digest):
+            raise DamagedError("a delta", _MISMATCH)
+    except DamagedError:
+        base(header.base, check=True)
+        raise
+    return raw
+
+
+_MISMATCH = "its bytes do not match its digest"
 
 
 def _what(kind: FrameKind, digest: bytes) -> str:

@@ -12,7 +12,10 @@ from casstore.packs import PackWriter, Placed, SealedPack
 
 
 class Pending:
-    """Frames by kind and digest, the chunks among them that may be bases, and a way to read them. Safe for threads."""
+    """Frames by kind and digest, the chunks among them that others may be like, and a way to read them.
+
+    Safe for threads.
+    """
 
     def __init__(self) -> None:
         self._frames: dict[tuple[FrameKind, bytes], tuple[bytes, Placed]] = {}
@@ -33,14 +36,14 @@ class Pending:
         header = placed.header
         with self._lock:
             self._frames[header.kind, header.digest] = pack.id, placed
-            if header.kind is FrameKind.CHUNK and not header.base:
+            if header.kind is FrameKind.CHUNK:
                 _, key, sketch = parse_chunk_hint(header.hint)
                 if sketch:
-                    candidate = Candidate(header.digest, header.raw_length, sketch)
+                    candidate = Candidate(header.digest, header.raw_length, sketch, not header.base)
                     self._candidates.setdefault(key, {})[header.digest] = candidate
 
     def candidates(self, key: bytes) -> list[Candidate]:
-        """The chunks of that similarity key that may be bases, the newest first."""
+        """The chunks of that similarity key, the newest first."""
         with self._lock:
             return list(reversed(self._candidates.get(key, {}).values()))
 

@@ -38,17 +38,19 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A chunk that another may be stored against: its digest, its bytes, and the cast that makes them alike."""
+    """A chunk that another may be stored against: its digest, its bytes, the cast that makes them alike, and whether
+    nothing but that cast may be."""
 
     digest: bytes
     raw: Buffer
     cast: int
+    must_be_exact: bool = False
 
 
 class BaseFinder(Protocol):
-    """Gives the base that a chunk of a tensor had better be stored against, if there is one."""
+    """Gives the bases that a tensor's chunk had better be stored against, best first."""
 
-    def __call__(self, piece: Piece, data: Buffer) -> Base | None: ...
+    def __call__(self, piece: Piece, data: Buffer) -> Iterable[Base]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def coded_chunks(
     spans: Callable[[], Sequence[Span]],
     hashers: BlobHashers,
     known: Known,
-    base_for: BaseFinder,
+    bases_for: BaseFinder,
     workers: Workers,
     in_flight_bytes: int,
 ) -> Generator[CodedChunk, None, None]:
@@ -153,7 +155,7 @@ def coded_chunks(
             if not budget.take(length):
                 return
             hashed = workers.in_order("hasher", _hash, hashers, batch)
-            flights.put(_Flight(workers.code(_code, batch, known, base_for), hashed, length))
+            flights.put(_Flight(workers.code(_code, batch, known, bases_for), hashed, length))
 
     reading = workers.in_order("reader", read)
     reading.add_done_callback(lambda _: flights.put(None))  # also when it is cancelled before it began
@@ -190,26 +192,29 @@ def _hash(hashers: BlobHashers, batch: _Batch) -> None:
         hashers.update(data)
 
 
-def _code(batch: _Batch, known: Known, base_for: BaseFinder) -> list[CodedChunk]:
-    return [_code_piece(piece, data, known, base_for) for piece, data in batch]
+def _code(batch: _Batch, known: Known, bases_for: BaseFinder) -> list[CodedChunk]:
+    return [_code_piece(piece, data, known, bases_for) for piece, data in batch]
 
 
-def _code_piece(piece: Piece, data: Buffer, known: Known, base_for: BaseFinder) -> CodedChunk:
+def _code_piece(piece: Piece, data: Buffer, known: Known, bases_for: BaseFinder) -> CodedChunk:
     digest = blake3(data).digest()
     if known(digest):
         return CodedChunk(piece, digest, None)
-    frame = None
     if piece.key:
-        base = base_for(piece, data)
-        frame = _frame_against(piece, data, digest, base) if base is not None else None
-    return CodedChunk(piece, digest, frame or _whole_frame(piece, data, digest))
+        for base in bases_for(piece, data):
+            frame = _frame_against(piece, data, digest, base)
+            if frame is not None:
+                return CodedChunk(piece, digest, frame)
+    return CodedChunk(piece, digest, _whole_frame(piece, data, digest))
 
 
 def _frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Frame | None:
-    codec, payload = codecs.encode_against(data, piece.item_width, base.raw, base.cast)
-    if len(payload) > piece.length * _DELTA_PAYS:
+    coded = codecs.encode_against(data, piece.item_width, base.raw, base.cast, must_be_exact=base.must_be_exact)
+    if coded is None or len(coded[1]) > piece.length * _DELTA_PAYS:
         return None
-    hint = chunk_hint(piece.item_width, piece.key)
+    codec, payload = coded
+    # Nothing is stored against a cast: it would as well be stored against what it was cast from.
+    hint = _hint(piece, data) if codec is codecs.Codec.DELTA else b""
     header = FrameHeader(
         FrameKind.CHUNK, digest, codec, piece.length, len(payload), base=base.digest, cast=base.cast, hint=hint
     )
@@ -218,13 +223,15 @@ def _frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Fra
 
 def _whole_frame(piece: Piece, data: Buffer, digest: bytes) -> Frame:
     codec, payload = codecs.encode(data, piece.item_width)
-    hint = b""
-    if piece.key:
-        from casstore.similarity import sketch
-
-        hint = chunk_hint(piece.item_width, piece.key, sketch(data, piece.item_width))
+    hint = _hint(piece, data) if piece.key else b""
     header = FrameHeader(FrameKind.CHUNK, digest, codec, piece.length, len(payload), hint=hint)
     return Frame.of(header, payload)
+
+
+def _hint(piece: Piece, data: Buffer) -> bytes:
+    from casstore.similarity import sketch  # it loads NumPy
+
+    return chunk_hint(piece.item_width, piece.key, sketch(data, piece.item_width))
 
 
 def _drain(reading: Future[None], flights: queue.SimpleQueue[_Flight | None]) -> None:

@@ -1,4 +1,4 @@
-"""Which stored chunk a new one is most like: a small sample of each, kept in the index, tells.
+"""Which stored chunks a new one is like: a small sample of each, kept in the index, tells.
 
 Chunks of one similarity key (the tensor's name, shape and place in it, whatever its type) are candidates. For each, the
 bits per element that a delta would take are estimated from the sampled words, cast where the types differ.
@@ -27,11 +27,15 @@ takes 0.66 (bfloat16) to 0.85 (float16), and reading it takes no base."""
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A base for a chunk, the cast that makes its words the chunk's, and the bits per element to be expected."""
+    """A base to try, and the cast that makes its words the chunk's.
+
+    With ``must_be_exact`` it is itself a delta, so nothing but its very cast may be stored against it: a delta's base
+    is stored whole.
+    """
 
     digest: bytes
     cast: Cast
-    bits: float
+    must_be_exact: bool
 
 
 def sketch(raw: Buffer, width: int) -> bytes:
@@ -43,16 +47,16 @@ def sketch(raw: Buffer, width: int) -> bytes:
     return words[places].tobytes()
 
 
-def choose(raw: Buffer, width: int, candidates: Iterable[Candidate]) -> Choice | None:
-    """The candidate, and the cast of it, that promises the smallest delta; None where none promises to pay.
+def choices(raw: Buffer, width: int, candidates: Iterable[Candidate]) -> list[Choice]:
+    """What to try, best first: one whose sample is cast to the chunk's exactly; the one that promises the smallest delta.
 
-    Of equals the first is taken.
+    None where nothing promises to pay. Of equals the first is taken, but one that is stored whole before others.
     """
     mine = sketch(raw, width)
     if not mine:
-        return None
+        return []
     words = np.frombuffer(mine, WORD_TYPES[width])
-    best = None
+    exact, best, best_bits = None, None, 8 * width * _WORTH_IT[width]
     for candidate in candidates:
         their_width, rest = divmod(len(candidate.sketch), _SAMPLES)
         if rest or not their_width or candidate.raw_length * width != len(raw) * their_width:
@@ -60,9 +64,12 @@ def choose(raw: Buffer, width: int, candidates: Iterable[Candidate]) -> Choice |
         for cast in casts_between(their_width, width):
             theirs = apply_cast(cast, candidate.sketch) if cast else np.frombuffer(candidate.sketch, words.dtype)
             bits = _expected_bits(words, theirs)
-            if best is None or bits < best.bits:
-                best = Choice(candidate.digest, cast, bits)
-    return best if best is not None and best.bits <= 8 * width * _WORTH_IT[width] else None
+            choice = Choice(candidate.digest, cast, not candidate.is_whole)
+            if not bits and (exact is None or (exact.must_be_exact and candidate.is_whole)):
+                exact = choice
+            if candidate.is_whole and bits < best_bits:
+                best, best_bits = choice, bits
+    return [choice for choice in (exact, best if best is not exact else None) if choice is not None]
 
 
 def _expected_bits(words: Words, theirs: Words) -> float:

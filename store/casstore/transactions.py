@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casstore import codecs, files
 from casstore.catalog import Reader
-from casstore.buffers import Buffer
-from casstore.chunkers import ShortReadError
-from casstore.chunkers.spans import Piece
 from casstore.closure import closure, root_of
 from casstore.digests import BLAKE3, GIT_BLOB, Digest
-from casstore.engine import Engine, decoded
+from casstore.engine import Engine
 from casstore.errors import (
     ChangedWhileReadError,
-    DamagedError,
     DigestMismatchError,
     FailedError,
     InvalidInputError,
@@ -36,15 +33,14 @@ from casstore.index.rows import BlobInfo
 from casstore.ledger import Change
 from casstore.packs import PackWriter, SealedPack, pack_path
 from casstore.pending import Pending
-from casstore.pipeline import Base, BlobHashers, CodedChunk, coded_chunks
 from casstore.recipes import Part, Recipe
 from casstore.refs import Ref, RefKey, RefKind
 from casstore.sources import BytesSource, FileSource, open_source
 from casstore.trees import Tree
 from casstore.versions import Version
 
-_MOST_CANDIDATES = 32
-"""So many chunks of one key are compared by their sketches, the newest first."""
+if TYPE_CHECKING:
+    from casstore.pipeline import CodedChunk
 
 Progress = Callable[[int], object]
 """Called with how many more raw bytes were taken in."""
@@ -167,6 +163,11 @@ class Transaction(Reader):
     def _add(
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
     ) -> StoredBlob:
+        # Here, as a checkpoint of what has not changed, a tag or a removal puts no file in.
+        from casstore.bases import Bases
+        from casstore.chunkers import ShortReadError
+        from casstore.pipeline import BlobHashers, coded_chunks
+
         before = self.added_bytes
         hashers = BlobHashers(source.size_bytes, git=expect is not None and expect.algorithm == GIT_BLOB)
         engine = self._engine
@@ -176,7 +177,7 @@ class Transaction(Reader):
             lambda: engine.finder(name, source),
             hashers,
             self._knows_chunk,
-            self._base_for,
+            Bases(engine, self._pending),
             engine.workers,
             engine.settings.in_flight_bytes,
         )
@@ -204,25 +205,6 @@ class Transaction(Reader):
 
     def _knows_chunk(self, digest: bytes) -> bool:
         return (FrameKind.CHUNK, digest) in self._pending or self._engine.ledger.rows.is_live(FrameKind.CHUNK, digest)
-
-    def _base_for(self, piece: Piece, data: Buffer) -> Base | None:
-        """The chunk that is most like this one, in the store or just written."""
-        from casstore.similarity import choose
-
-        candidates = [
-            *self._pending.candidates(piece.key),
-            *self._engine.ledger.rows.similar(piece.key, _MOST_CANDIDATES),
-        ]
-        choice = choose(data, piece.item_width, candidates) if candidates else None
-        if choice is None:
-            return None
-        try:
-            frame = self._pending.read(FrameKind.CHUNK, choice.digest)
-            if frame is not None:
-                return Base(choice.digest, decoded(frame, FrameKind.CHUNK, choice.digest), choice.cast)
-            return Base(choice.digest, self._engine.content(FrameKind.CHUNK, choice.digest), choice.cast)
-        except (DamagedError, NotFoundError, OSError):
-            return None  # `verify` is there to tell of damage; this chunk is stored whole
 
     def _add_chunk(self, chunk: CodedChunk) -> None:
         # Equal chunks that were in flight together are all encoded; only the first is kept.

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from casmodels.cli import main
+from casmodels.cli import process
 from casmodels.cli.exits import Exit
 from casmodels.library import Store
 from casstore import files
@@ -61,8 +61,7 @@ def run(arguments: list[str], kill_at: int | None) -> None:
 
     files.set_hook(hook)
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 until the process ends
-    sys.argv = ["casmodels", *arguments]
-    main()
+    sys.exit(process.run(arguments))
 
 
 def run_again(arguments: list[str]) -> None:

@@ -10,18 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casmodels.specs import (
-    HubModel,
-    LocalModel,
-    ModelSpec,
-    ModelType,
-    ShortName,
-    UrlModel,
-    VersionedName,
-    commit_of,
-    parse_model,
-    parse_versioned,
-)
+from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
+from casmodels.specs import ModelSpec, ModelType, VersionedName, commit_of, parse_versioned
 from casstore.digests import sha256_digest
 from casstore.errors import InvalidInputError
 from casstore.versions import Version

@@ -191,3 +191,16 @@ def test_a_disk_that_fails_is_damage_and_other_failures_are_not(store: Store, mo
 def test_unknown_blobs(store: Store) -> None:
     with store.reading() as reader, pytest.raises(NotFoundError):
         blob(reader)
+
+
+def test_without_checking_wrong_bytes_pass_and_check_names_the_chunk(store: Store) -> None:
+    put(store, "a", {"a": DATA})
+    row = row_of(store, 1)
+    overwrite(store, row, HEADER_BYTES + 10, b"\xa5")
+    with store.reading() as reader:
+        opened = blob(reader)
+        got = b"".join(opened.stream(check=False))
+        assert len(got) == len(DATA)
+        assert got != DATA
+        with pytest.raises(DamagedError, match=row.digest.hex()):
+            opened.check()

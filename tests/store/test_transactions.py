@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from casstore import transactions
+from casstore import pipeline
 from casstore.digests import blake3_digest, git_blob_digest, sha256_digest
 from casstore.engine import Settings
 from casstore.errors import (
@@ -396,7 +396,7 @@ def test_a_forked_child_leaves_the_parents_transaction_alone(small_packs: Store)
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted where it matters: bytes between the reader and the pack."""
     most, now = 0, 0
-    real = transactions.coded_chunks
+    real = pipeline.coded_chunks
 
     def counting(source: object, spans: object, hashers: object, known: object, workers: object, limit: int) -> object:
         nonlocal most
@@ -420,7 +420,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     def progress(length: int) -> None:
         taken[0] += length
 
-    monkeypatch.setattr(transactions, "coded_chunks", counting)
+    monkeypatch.setattr(pipeline, "coded_chunks", counting)
     settings = Settings(pack_bytes=50_000, in_flight_bytes=8 * GRID_BYTES)
     with (
         Store.open(tmp_path / "s", create=True, finder=grid, workers=2, settings=settings) as store,

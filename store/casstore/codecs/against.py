@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from casstore.buffers import Buffer
@@ -12,18 +14,26 @@ from casstore.codecs.ids import Codec
 from casstore.errors import DamagedError
 from casstore.kernels import WORD_TYPES, Words
 
+_EXPONENT_SHIFTS: Final = {2: 7, 3: 10}
+"""How far a 16-bit word's exponent lies from its low end, by the cast's target type."""
 
-def encode(raw: Buffer, width: int, base: Buffer, cast: int) -> tuple[Codec, Buffer]:
+
+def encode(
+    raw: Buffer, width: int, base: Buffer, cast: int, *, must_be_exact: bool = False
+) -> tuple[Codec, Buffer] | None:
     """The codec and what it stores for words of ``width`` bytes, given the base's bytes.
 
     ``base`` has as many words, of the cast's source type or without a cast of ``width`` bytes. The payload may be longer
-    than ``raw``.
+    than ``raw``. With ``must_be_exact``, None unless ``raw`` is the cast of ``base``.
     """
     words: Words = np.frombuffer(raw, WORD_TYPES[width])
     expected = _expected(base, width, Cast(cast))
     exceptions = cast_codec.encode(words, expected)
-    codec, payload = (Codec.CAST, exceptions) if exceptions is not None else (Codec.DELTA, delta.encode(words, expected))
-    return codec, bytes([width]) + payload
+    if exceptions is not None:
+        return Codec.CAST, bytes([width]) + exceptions
+    if must_be_exact:
+        return None
+    return Codec.DELTA, bytes([width]) + delta.encode(words, expected, _EXPONENT_SHIFTS.get(cast & 15))
 
 
 def decode(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int) -> Buffer:
@@ -38,7 +48,7 @@ def decode(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int)
     except ValueError as error:
         raise DamagedError("a delta", f"no cast has the id {cast}") from error
     base_width = source_width(kind) if kind else width
-    if width not in WORD_TYPES or (kind and target_width(kind) != width) or len(base) * width != raw_length * base_width:
+    if width not in WORD_TYPES or raw_length % width or (kind and target_width(kind) != width) or len(base) * width != raw_length * base_width:
         raise DamagedError("a delta", "its base does not have its words")
     expected = _expected(base, width, kind)
     if codec == Codec.CAST:

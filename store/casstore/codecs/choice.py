@@ -48,11 +48,16 @@ def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
     raise DamagedError("a frame", f"no codec has the id {codec}")
 
 
-def encode_against(raw: Buffer, item_width: int, base: Buffer, cast: int) -> tuple[Codec, Buffer]:
-    """The codec and what it stores for a chunk, given its base's bytes and which cast makes them its own words."""
+def encode_against(
+    raw: Buffer, item_width: int, base: Buffer, cast: int, *, must_be_exact: bool = False
+) -> tuple[Codec, Buffer] | None:
+    """The codec and what it stores for a chunk, given its base's bytes and which cast makes them its own words.
+
+    With ``must_be_exact``, None unless the chunk is that cast.
+    """
     from casstore.codecs import against
 
-    return against.encode(raw, item_width, base, cast)
+    return against.encode(raw, item_width, base, cast, must_be_exact=must_be_exact)
 
 
 def decode_against(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int) -> Buffer:

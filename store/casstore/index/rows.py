@@ -74,11 +74,12 @@ class BlobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that is stored whole and may be a base: its digest, length in bytes and sketch."""
+    """A chunk that another may be like: its digest, length in bytes, sketch, and whether it is stored whole."""
 
     digest: bytes
     raw_length: int
     sketch: bytes
+    is_whole: bool
 
 
 class Rows:
@@ -116,12 +117,13 @@ class Rows:
         return bool(found)
 
     def similar(self, key: bytes, limit: int) -> list[Candidate]:
-        """The live chunks of that similarity key that may be bases, the newest packs' first."""
+        """The live chunks of that similarity key, those stored whole first, and the newest packs' first."""
         found = self._database.execute(
-            "SELECT digest, raw_length, sketch FROM frames WHERE key = ? AND state = 0 ORDER BY pack DESC LIMIT ?",
+            "SELECT digest, raw_length, sketch, base IS NULL FROM frames WHERE key = ? AND state = 0 "
+            "ORDER BY base IS NOT NULL, pack DESC LIMIT ?",
             (key, limit),
         )
-        return [Candidate(*row) for row in found]
+        return [Candidate(digest, raw_length, sketch, bool(whole)) for digest, raw_length, sketch, whole in found]
 
     def blob(self, digest: Digest) -> BlobInfo | None:
         """A blob by its SHA-256 or git id, if all of it is here."""
@@ -302,8 +304,8 @@ class Rows:
 
 
 def _similarity(header: FrameHeader) -> tuple[bytes | None, bytes | None]:
-    """The key and sketch of a chunk that may be a base."""
-    if header.kind is not FrameKind.CHUNK or header.base:
+    """The key and sketch of a chunk that others may be like."""
+    if header.kind is not FrameKind.CHUNK:
         return None, None
     _, key, sketch = parse_chunk_hint(header.hint)
     return (key, sketch) if sketch else (None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -24,6 +26,24 @@ def _hang(*arguments: Any) -> None:
 def _hang_with_a_thread(*arguments: Any) -> None:
     threading.Thread(target=time.sleep, args=(60,)).start()
     _hang()
+
+
+def _outlived(**options: Any) -> list[Any]:
+    threading.Thread(target=lambda: (time.sleep(0.2), sys.stderr.write("thread\n"))).start()
+    return []
+
+
+def _with_handler(**options: Any) -> list[Any]:
+    atexit.register(sys.stdout.write, "handler\n")
+    return []
+
+
+def _garbage(**options: Any) -> list[Any]:
+    sys.stderr.write(f"{gc.isenabled()} {gc.get_freeze_count() > 10_000}\n")
+    return []
+
+
+_LISTS = {"outlived": _outlived, "handler": _with_handler, "garbage": _garbage}
 
 
 def _report_imports() -> None:
@@ -50,11 +70,14 @@ def run() -> None:
         answers["list"] = [replace(MODEL, name="é漢\udcff")]
     elif scenario == "broken":
         answers["complete_names"] = answers["versions"] = OSError("broken")
-    try:
-        main(arguments)
-    finally:
-        if scenario == "imports":
-            _report_imports()
+    elif scenario in _LISTS:
+        answers["list"] = _LISTS[scenario]
+    if scenario == "imports":
+        process.run(arguments)
+        _report_imports()
+        return
+    sys.argv[1:] = arguments
+    main()
 
 
 if __name__ == "__main__":

@@ -78,6 +78,29 @@ def test_an_interrupted_process_says_one_line(number: signal.Signals, scenario: 
     assert err == b"interrupted; the next run resumes\n"
 
 
+def test_threads_that_are_still_at_work_are_waited_for() -> None:
+    assert _ran("outlived", "-q", "list") == (0, b"", b"thread\n")
+
+
+def test_what_others_do_at_the_end_is_done_and_flushed() -> None:
+    assert _ran("handler", "-q", "list") == (0, b"handler\n", b"")
+
+
+def test_garbage_is_collected_during_the_work_but_not_among_the_imports() -> None:
+    assert _ran("garbage", "-q", "list") == (0, b"", b"True True\n")
+
+
+def test_the_process_is_not_taken_apart() -> None:
+    script = (
+        "import sys; from casmodels.cli import main\n"
+        "class Kept: pass\n"
+        "Kept.__del__ = lambda self: sys.stdout.write('taken apart')\n"
+        "kept = Kept(); sys.argv[1:] = ['--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout == b"casmodels 0.1.0\n"
+
+
 @pytest.mark.parametrize(
     "environment",
     [

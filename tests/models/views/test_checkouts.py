@@ -449,3 +449,19 @@ def test_a_full_disk_leaves_every_file_whole(shelf: Any, tmp_path: Path, listing
         files.set_hook(before)
     assert listing(tmp_path / "out") == {"a": b"1" * 1000}
     assert shelf.checkout(second, tmp_path / "out").written_files == 2
+
+
+@pytest.mark.parametrize("place", ["last", "first"])
+def test_a_wrong_byte_in_the_store_is_named_and_never_comes_out(
+    shelf: Any, tmp_path: Path, listing: Look, place: str
+) -> None:
+    weights = os.urandom(2_000_000)
+    version = shelf.put("mine", {"config.json": b"{}", "model.bin": weights})
+    (pack,) = shelf.store.layout.packs.glob("*.pack")
+    data = bytearray(pack.read_bytes())
+    found = data.index(weights[-100:] if place == "last" else weights[:100])
+    data[found] ^= 1
+    pack.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"model\.bin.*chunk [0-9a-f]{64}.*do not match"):
+        shelf.checkout(version, tmp_path / "out")
+    assert "model.bin" not in listing(tmp_path / "out")

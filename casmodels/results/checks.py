@@ -1,0 +1,38 @@
+"""What checking and mending give back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One wrong or missing piece and who suffers from it."""
+
+    model: str | None
+    version: str | None
+    path: str | None
+    chunk: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What a check found. ``data`` says whether every stored byte was read and hashed, or the structure only."""
+
+    ok: bool
+    data: bool
+    checked_bytes: int
+    damaged: tuple[Damage, ...]
+    versions: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What a repair brought back and what is lost."""
+
+    recovered_versions: int
+    healed_chunks: int
+    lost: tuple[Damage, ...]

@@ -1,0 +1,25 @@
+"""What is told of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """One model, as `list` and `info` show it."""
+
+    id: str
+    name: str
+    type: str | None
+    aliases: tuple[str, ...]
+    repo: str | None
+    installed: bool
+    versions: int = 0
+    size_bytes: int = 0
+    stored_bytes: int = 0
+    parameters: str | None = None
+    context_length: int | None = None
+    licence: str | None = None
+    description: str | None = None
+    base_models: tuple[str, ...] = ()
