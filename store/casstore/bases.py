@@ -34,9 +34,9 @@ class Bases:
             return
         # Both load NumPy, which a chunk without candidates may do without.
         from casstore.pipeline import Base
-        from casstore.similarity import choices
+        from casstore.similarity import choices, sketch
 
-        for choice in choices(data, piece.item_width, candidates):
+        for choice in choices(sketch(data, piece.item_width), piece.length, candidates):
             try:
                 raw = self._content(choice.digest)
             except (DamagedError, NotFoundError, FailedError, OSError):

@@ -135,7 +135,7 @@ def decoded(
 
 
 def _decoded_against(header: FrameHeader, payload: Buffer, base: BaseReader, *, check: bool) -> Buffer:
-    """A delta's content. Its own digest tells whether the base was right, which is compared only to say who is wrong."""
+    """A delta's content. Its digest tells whether the base was right; the base's is compared to say who is wrong."""
     try:
         raw = codecs.decode_against(
             header.codec, payload, header.raw_length, base(header.base, check=False), header.cast

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import dropwhile
 from pathlib import Path
 
 from casstore.digests import Digest
 from casstore.errors import BusyError, DamagedError, FailedError, NeedsRepairError, StoreError
+from casstore.frames import FrameKind
 from casstore.index.database import Database
 from casstore.index.refs import Meta, RefRows
 from casstore.index.rows import Rows
@@ -38,6 +39,11 @@ class Change:
     def add_pack(self, pack: SealedPack) -> None:
         """Let a durable pack count."""
         self._rows.add_pack(pack)
+        self.operations.append(PackAdded(pack.id))
+
+    def move_to(self, pack: SealedPack, places: Mapping[tuple[FrameKind, bytes], tuple[bytes, int]]) -> None:
+        """Let a durable pack count whose frames take the place of others, see `Rows.move`."""
+        self._rows.move(pack, places)
         self.operations.append(PackAdded(pack.id))
 
     def remove_pack(self, pack_id: bytes) -> None:

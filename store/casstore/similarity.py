@@ -47,19 +47,25 @@ def sketch(raw: Buffer, width: int) -> bytes:
     return words[places].tobytes()
 
 
-def choices(raw: Buffer, width: int, candidates: Iterable[Candidate]) -> list[Choice]:
-    """What to try, best first: one whose sample is cast to the chunk's exactly; the one that promises the smallest delta.
+def item_width(sketched: bytes) -> int:
+    """Bytes per element of the chunk of a sketch."""
+    return len(sketched) // _SAMPLES
 
-    None where nothing promises to pay. Of equals the first is taken, but one that is stored whole before others.
+
+def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> list[Choice]:
+    """What to try for the chunk of a sketch and length in bytes: first one whose sample is cast to its exactly, then what
+    promises the smallest delta.
+
+    Nothing where nothing promises to pay. Of equals the first is taken, but one that is stored whole before others.
     """
-    mine = sketch(raw, width)
     if not mine:
         return []
+    width = item_width(mine)
     words = np.frombuffer(mine, WORD_TYPES[width])
     exact, best, best_bits = None, None, 8 * width * _WORTH_IT[width]
     for candidate in candidates:
-        their_width, rest = divmod(len(candidate.sketch), _SAMPLES)
-        if rest or not their_width or candidate.raw_length * width != len(raw) * their_width:
+        their_width = item_width(candidate.sketch)
+        if len(candidate.sketch) != their_width * _SAMPLES or candidate.raw_length * width != raw_length * their_width:
             continue
         for cast in casts_between(their_width, width):
             theirs = apply_cast(cast, candidate.sketch) if cast else np.frombuffer(candidate.sketch, words.dtype)

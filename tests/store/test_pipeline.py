@@ -11,19 +11,24 @@ from typing import Any
 import pytest
 
 from casstore import pipeline
+from casstore.buffers import Buffer
 from casstore.chunkers import ShortReadError
-from casstore.chunkers.spans import Span
+from casstore.chunkers.spans import Piece, Span
 from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import FailedError
-from casstore.pipeline import BlobHashers, Budget, coded_chunks
+from casstore.pipeline import Base, BlobHashers, Budget, coded_chunks
 from casstore.sources import BytesSource
 from casstore.testing.builders import GRID_BYTES, grid, noise
 from casstore.workers import Workers
 
 
+def no_bases(_piece: Piece, _data: Buffer) -> list[Base]:
+    return []
+
+
 def run(source: Any, workers: Workers, *, known: Any = lambda _: False, in_flight_bytes: int = 1 << 20) -> Any:
     hashers = BlobHashers(source.size_bytes, git=True)
-    return coded_chunks(source, lambda: grid("", source), hashers, known, workers, in_flight_bytes), hashers
+    return coded_chunks(source, lambda: grid("", source), hashers, known, no_bases, workers, in_flight_bytes), hashers
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_errors_of_every_thread_come_out(workers: Workers) -> None:
 
     source = BytesSource(b"x")
     with pytest.raises(LookupError):
-        list(coded_chunks(source, no_spans, BlobHashers(1, git=False), lambda _: False, workers, 100))
+        list(coded_chunks(source, no_spans, BlobHashers(1, git=False), lambda _: False, no_bases, workers, 100))
 
 
 def test_closing_the_workers_ends_who_waits_for_them() -> None:

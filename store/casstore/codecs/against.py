@@ -48,7 +48,8 @@ def decode(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int)
     except ValueError as error:
         raise DamagedError("a delta", f"no cast has the id {cast}") from error
     base_width = source_width(kind) if kind else width
-    if width not in WORD_TYPES or raw_length % width or (kind and target_width(kind) != width) or len(base) * width != raw_length * base_width:
+    fits = width in WORD_TYPES and not raw_length % width and len(base) * width == raw_length * base_width
+    if not fits or (kind and target_width(kind) != width):
         raise DamagedError("a delta", "its base does not have its words")
     expected = _expected(base, width, kind)
     if codec == Codec.CAST:

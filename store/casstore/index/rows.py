@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -17,6 +17,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
 ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
     raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base, key = excluded.key,
     sketch = excluded.sketch
+"""
+_MOVE_FRAME = """
+UPDATE frames SET pack = ?, offset = ?, length = ?, codec = ?, base = ?, key = ?, sketch = ?
+WHERE kind = ? AND digest = ? AND pack = (SELECT number FROM packs WHERE id = ?) AND offset = ? AND (? IS NULL
+    OR base IS NOT NULL OR NOT EXISTS (SELECT 1 FROM frames AS delta WHERE delta.base = frames.digest))
 """
 _IS_WORSE = "frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)"
 _UPSERT_BLOB = """
@@ -125,6 +130,48 @@ class Rows:
         )
         return [Candidate(digest, raw_length, sketch, bool(whole)) for digest, raw_length, sketch, whole in found]
 
+    def keys_of_several(self) -> list[bytes]:
+        """The similarity keys of which several live chunks are stored whole."""
+        found = self._database.execute(
+            "SELECT key FROM frames WHERE key IS NOT NULL AND state = 0 AND base IS NULL GROUP BY key HAVING count(*) > 1"
+        )
+        return [row[0] for row in found]
+
+    def bases(self) -> set[bytes]:
+        """The chunks that others are stored against."""
+        return {row[0] for row in self._database.execute("SELECT DISTINCT base FROM frames WHERE base IS NOT NULL")}
+
+    def occupied(self) -> list[tuple[bytes, int, int, int]]:
+        """Of each pack: its id, size in bytes, the bytes of the frames that live in it, and how many cannot be read."""
+        return self._database.execute(
+            "SELECT packs.id, size_bytes, coalesce(sum(length), 0), "
+            f"count(digest) - coalesce(sum({_SHOWN}), 0) FROM packs "
+            "LEFT JOIN frames ON pack = number GROUP BY number ORDER BY number"
+        )
+
+    def move(self, pack: SealedPack, places: Mapping[tuple[FrameKind, bytes], tuple[bytes, int]]) -> None:
+        """Enter a durable pack whose frames take the place of others: of those only that still lie where ``places`` says
+        (pack and offset). A whole chunk that others are stored against by now stays whole."""
+        number = self._enter(pack)
+        self._database.execute_many(
+            _MOVE_FRAME,
+            (
+                (
+                    number,
+                    placed.offset,
+                    placed.header.frame_length,
+                    placed.header.codec,
+                    placed.header.base or None,
+                    *_similarity(placed.header),
+                    placed.header.kind,
+                    placed.header.digest,
+                    *places[placed.header.kind, placed.header.digest],
+                    placed.header.base or None,
+                )
+                for placed in pack.frames
+            ),
+        )
+
     def blob(self, digest: Digest) -> BlobInfo | None:
         """A blob by its SHA-256 or git id, if all of it is here."""
         column = {SHA256: "sha256", GIT_BLOB: "git"}[digest.algorithm]
@@ -168,8 +215,7 @@ class Rows:
     def add_pack(self, pack: SealedPack, *, newest_wins: bool = False) -> None:
         """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins`` or it is a delta and
         the new one is whole; one that is not, lives here now."""
-        self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
-        ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
+        number = self._enter(pack)
         self._database.execute_many(
             _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE {_IS_WORSE}",
             (
@@ -189,6 +235,11 @@ class Rows:
         )
         recipes = (placed.header for placed in pack.frames if placed.header.kind is FrameKind.RECIPE)
         self._database.execute_many(_UPSERT_BLOB, (_blob_row(header) for header in recipes))
+
+    def _enter(self, pack: SealedPack) -> int:
+        self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
+        ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
+        return int(number)
 
     def remove_pack(self, pack_id: bytes) -> int:
         """Drop a pack's row and the rows of the frames in it; gives how many frames that were."""
@@ -265,7 +316,7 @@ class Rows:
     def frames_of(self, pack_id: bytes) -> Iterator[FrameRow]:
         """The readable frames that live in a pack, in the order of their offsets."""
         rows = self._database.execute(
-            "SELECT kind, digest, offset, length, raw_length, codec FROM frames "
+            "SELECT kind, digest, offset, length, raw_length, codec, base FROM frames "
             f"WHERE pack = (SELECT number FROM packs WHERE id = ?) AND {_READABLE} ORDER BY offset",
             (pack_id,),
         )

@@ -130,13 +130,19 @@ def _delete(engine: Engine) -> Collected:
         chunks = ledger.rows.drop_condemned()
         ledger.meta.put(_ROOTS, None)
         ledger.meta.put(_LEASES, None)
-    with ledger.change() as change:
-        dead = ledger.rows.empty_packs()
+    freed_bytes, packs = remove_empty_packs(engine)
+    return Collected(freed_bytes, chunks, packs)
+
+
+def remove_empty_packs(engine: Engine) -> tuple[int, int]:
+    """Let packs without rows count no more, and unlink them; gives how many bytes and packs. Under maintenance's lock."""
+    with engine.ledger.change() as change:
+        dead = engine.ledger.rows.empty_packs()
         for pack_id, _ in dead:
             change.remove_pack(pack_id)
     for pack_id, _ in dead:
         files.unlink(pack_path(engine.layout.packs, pack_id))
-    return Collected(sum(size_bytes for _, size_bytes in dead), chunks, len(dead))
+    return sum(size_bytes for _, size_bytes in dead), len(dead)
 
 
 def _unlink_strangers(engine: Engine, strangers: set[bytes]) -> tuple[int, int]:
