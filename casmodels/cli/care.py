@@ -1,4 +1,4 @@
-"""`stats`, `verify`, `repair`, `gc` and `cleanup`: the store's health and size."""
+"""`stats`, `verify`, `repair`, `gc`, `compact` and `cleanup`: the store's health and size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from casmodels.cli.output import Output, Table, count, duration, short_id, size,
 from casmodels.cli.session import Session, UsageError
 
 if TYPE_CHECKING:
-    from casmodels.results import CleanupResult, Damage, GcResult, RepairResult, StatsResult, VerifyResult
+    from casmodels.results import (
+        CleanupResult,
+        CompactResult,
+        Damage,
+        GcResult,
+        RepairResult,
+        StatsResult,
+        VerifyResult,
+    )
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -96,6 +104,21 @@ def gc(
     output.report(result, lambda: output.line(_collected(result)))
 
 
+@app.command(cls=Command, epilog=epilog(["casmodels compact --dry-run"]))
+def compact(context: typer.Context, dry_run: DryRun = False) -> None:
+    """Make the store smaller: better deltas, fuller packs.
+
+    Nothing that can be had from the store changes. It may be interrupted and run again at any time.
+    """
+    session = Session.of(context)
+    output = session.output
+    with session.store() as store, session.progress() as progress:
+        result = store.compact(dry_run, progress)
+    output.report(result, lambda: output.line(_compacted(result)))
+    if result.damaged_packs:
+        output.note(f"{count(result.damaged_packs, 'pack')} with damage left alone: run `casmodels repair`")
+
+
 @app.command(cls=Command, epilog=epilog(["casmodels cleanup --dry-run"]))
 def cleanup(context: typer.Context, dry_run: DryRun = False) -> None:
     """Remove unfinished downloads and temporary files.
@@ -114,6 +137,11 @@ def cleanup(context: typer.Context, dry_run: DryRun = False) -> None:
 def _collected(result: GcResult) -> str:
     what = f"{size(result.reclaimed_bytes)} ({count(result.chunks, 'chunk')}, {count(result.packs, 'pack')})"
     return f"would free {what}" if result.dry_run else f"freed {what} in {duration(result.seconds)}"
+
+
+def _compacted(result: CompactResult) -> str:
+    what = f"{size(result.reclaimed_bytes)} ({count(result.deltas, 'chunk')} anew, {count(result.packs, 'pack')})"
+    return f"would save {what}" if result.dry_run else f"saved {what} in {duration(result.seconds)}"
 
 
 def _cleaned(result: CleanupResult) -> str:

@@ -37,6 +37,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "verify": "care",
         "repair": "care",
         "gc": "care",
+        "compact": "care",
         "cleanup": "care",
     },
 }
@@ -53,7 +54,8 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
     "checkout": ("export", "extract", "unpack", "load", "switch", "copy", "cp"),
     "restore": ("revert", "rollback", "reset", "undo", "recover"),
     "remove": ("rm", "delete", "del", "uninstall", "forget", "rmi"),
-    "gc": ("prune", "purge", "vacuum", "compact"),
+    "gc": ("prune", "purge", "vacuum"),
+    "compact": ("repack", "optimize", "optimise", "shrink", "dedup"),
     "cleanup": ("clean", "clear", "tidy"),
     "stats": ("du", "df", "size", "usage", "status", "st"),
     "verify": ("fsck", "check", "scan", "validate", "test"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CheckoutResult,
         CheckpointResult,
         CleanupResult,
+        CompactResult,
         EntryResult,
         GcResult,
         ModelResult,
@@ -246,6 +247,12 @@ class Store:
         from casmodels.library import upkeep
 
         return upkeep.collect(self._context, dry_run=dry_run, views_days=views_days)
+
+    def compact(self, dry_run: bool = False, progress: Progress | None = None) -> CompactResult:
+        """Store chunks against better bases, merge small packs, drop dead space."""
+        from casmodels.library import upkeep
+
+        return upkeep.compact(self._context, dry_run=dry_run, progress=progress)
 
     def cleanup(self, dry_run: bool = False) -> CleanupResult:
         """Remove unfinished downloads and temporary files."""

@@ -1,4 +1,4 @@
-"""Upkeep: verify, repair, gc, cleanup."""
+"""Upkeep: verify, repair, gc, compact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from casmodels.library.context import Context
 from casmodels.library.leftovers import cleanup
 from casmodels.library.names import existing_name, find
 from casmodels.progress import Progress
-from casmodels.results import Damage, GcResult, RepairResult, VerifyResult
+from casmodels.results import CompactResult, Damage, GcResult, RepairResult, VerifyResult
 from casmodels.specs import parse_versioned
 from casstore.catalog import Reader
 from casstore.errors import InvalidInputError
@@ -92,6 +92,26 @@ def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcRes
     return GcResult(
         reclaimed + collected.reclaimed_bytes, collected.chunks, collected.packs, time.monotonic() - begun, dry_run
     )
+
+
+def compact(context: Context, *, dry_run: bool, progress: Progress | None) -> CompactResult:
+    """Store chunks against better bases, merge small packs and drop dead space."""
+    from casstore.maintenance import compact as engine_compact
+
+    begun = time.monotonic()
+    engine = context.existing()
+    if engine is None:
+        return CompactResult(0, 0, 0, 0, 0.0, dry_run)
+    if dry_run:
+        with engine.reading():
+            done = engine_compact.estimate(engine.engine)
+    else:
+        task = progress.start("compact", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
+        done = engine_compact.compact(engine.engine, progress=task.advance if task is not None else None)
+        if task is not None:
+            task.done()
+    seconds = time.monotonic() - begun
+    return CompactResult(done.reclaimed_bytes, done.deltas, done.packs, done.damaged_packs, seconds, dry_run)
 
 
 def damages(findings: Iterable[Finding], broken: Broken) -> tuple[Damage, ...]:

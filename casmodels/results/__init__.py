@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from casmodels.results.entries import EntryResult
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
-    from casmodels.results.space import CleanupResult, GcResult, StatsResult
+    from casmodels.results.space import CleanupResult, CompactResult, GcResult, StatsResult
     from casmodels.results.versions import RemoveResult, VersionResult
     from casmodels.results.views import ViewResult
 
@@ -26,6 +26,7 @@ __all__ = [
     "Damage",
     "EntryResult",
     "ErrorResult",
+    "CompactResult",
     "GcResult",
     "LeftOut",
     "ModelResult",
@@ -46,6 +47,7 @@ _HOMES = {
     "Damage": "checks",
     "EntryResult": "entries",
     "ErrorResult": "pulls",
+    "CompactResult": "space",
     "GcResult": "space",
     "LeftOut": "pulls",
     "ModelResult": "models",

@@ -17,6 +17,21 @@ class GcResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactResult:
+    """What compact saved, or with a dry run would save: chunks stored against better bases, packs rewritten.
+
+    ``damaged_packs`` were left alone because something in them is damaged.
+    """
+
+    reclaimed_bytes: int
+    deltas: int
+    packs: int
+    damaged_packs: int
+    seconds: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CleanupResult:
     """What cleanup removed; ``kept`` are files that others made, left alone."""
 

@@ -53,10 +53,10 @@ def item_width(sketched: bytes) -> int:
 
 
 def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> list[Choice]:
-    """What to try for the chunk of a sketch and length in bytes: first one whose sample is cast to its exactly, then what
-    promises the smallest delta.
+    """What to try for the chunk of a sketch and a length in bytes.
 
-    Nothing where nothing promises to pay. Of equals the first is taken, but one that is stored whole before others.
+    First one whose sample is cast to its exactly, then what promises the smallest delta; nothing where nothing promises
+    to pay. Of equals the first is taken, but one that is stored whole before others.
     """
     if not mine:
         return []

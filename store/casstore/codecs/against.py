@@ -23,8 +23,8 @@ def encode(
 ) -> tuple[Codec, Buffer] | None:
     """The codec and what it stores for words of ``width`` bytes, given the base's bytes.
 
-    ``base`` has as many words, of the cast's source type or without a cast of ``width`` bytes. The payload may be longer
-    than ``raw``. With ``must_be_exact``, None unless ``raw`` is the cast of ``base``.
+    ``base`` has as many words, of the cast's source type or without a cast of ``width`` bytes. The payload may be
+    longer than ``raw``. With ``must_be_exact``, None unless ``raw`` is the cast of ``base``.
     """
     words: Words = np.frombuffer(raw, WORD_TYPES[width])
     expected = _expected(base, width, Cast(cast))

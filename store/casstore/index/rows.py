@@ -133,7 +133,8 @@ class Rows:
     def keys_of_several(self) -> list[bytes]:
         """The similarity keys of which several live chunks are stored whole."""
         found = self._database.execute(
-            "SELECT key FROM frames WHERE key IS NOT NULL AND state = 0 AND base IS NULL GROUP BY key HAVING count(*) > 1"
+            "SELECT key FROM frames WHERE key IS NOT NULL AND state = 0 AND base IS NULL "
+            "GROUP BY key HAVING count(*) > 1"
         )
         return [row[0] for row in found]
 
@@ -150,8 +151,10 @@ class Rows:
         )
 
     def move(self, pack: SealedPack, places: Mapping[tuple[FrameKind, bytes], tuple[bytes, int]]) -> None:
-        """Enter a durable pack whose frames take the place of others: of those only that still lie where ``places`` says
-        (pack and offset). A whole chunk that others are stored against by now stays whole."""
+        """Enter a durable pack whose frames take the place of others, of those that still lie where ``places`` says.
+
+        ``places`` has pack and offset. A whole chunk that others are stored against by now stays whole.
+        """
         number = self._enter(pack)
         self._database.execute_many(
             _MOVE_FRAME,

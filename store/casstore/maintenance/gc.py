@@ -135,7 +135,7 @@ def _delete(engine: Engine) -> Collected:
 
 
 def remove_empty_packs(engine: Engine) -> tuple[int, int]:
-    """Let packs without rows count no more, and unlink them; gives how many bytes and packs. Under maintenance's lock."""
+    """Let packs without rows count no more, and unlink them, under maintenance's lock; gives bytes and packs."""
     with engine.ledger.change() as change:
         dead = engine.ledger.rows.empty_packs()
         for pack_id, _ in dead:

@@ -22,16 +22,16 @@ class Plan:
 
 
 def plans(engine: Engine) -> Iterator[Plan]:
-    """Chunks that are like others which stay whole: those that chunks are stored against already, the widest, the oldest.
+    """Chunks that are like others which stay whole: what chunks are stored against already, the widest, the oldest.
 
     What is to become a delta is no base for the rest.
     """
     rows = engine.ledger.rows
     bases = rows.bases()
     for key in rows.keys_of_several():
-        newest_first = [candidate for candidate in rows.similar(key, _MOST_WHOLE) if candidate.is_whole]
+        oldest_first = [candidate for candidate in rows.similar(key, _MOST_WHOLE) if candidate.is_whole][::-1]
         staying: list[Candidate] = []
-        for chunk in sorted(reversed(newest_first), key=lambda chunk: (chunk.digest not in bases, -chunk.raw_length)):
+        for chunk in sorted(oldest_first, key=lambda chunk: (chunk.digest not in bases, -chunk.raw_length)):
             found = choices(chunk.sketch, chunk.raw_length, staying) if chunk.digest not in bases else []
             if found:
                 yield Plan(key, chunk, tuple(found))
