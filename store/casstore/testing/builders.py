@@ -28,6 +28,14 @@ def grid(_name: str, source: RandomAccess) -> Sequence[Span]:
     return [Span(offset, GRID_BYTES, 1, 1) for offset in range(0, whole, GRID_BYTES)]
 
 
+def one_tensor(name: str, source: RandomAccess) -> Sequence[Span]:
+    """A span finder for files that are one tensor: ``weights.4`` has words of four bytes and the key of ``weights``."""
+    stem, _, width = name.rpartition(".")
+    if not width.isdecimal() or source.size_bytes % int(width):
+        return []
+    return [Span(0, source.size_bytes, int(width), int(width), stem.encode().ljust(8, b"-")[:8])]
+
+
 def version_key(name: str, version: Digest) -> RefKey:
     """The key of the ref that keeps a version alive."""
     return RefKey(RefKind.VERSION, name, version.hex)
