@@ -39,7 +39,8 @@ def bitx_bytes(words: Words) -> int:
     signs = words >> word(8 * words.itemsize - 1)
     rest = (words & word((1 << mantissa_bits) - 1)) | signs << word(mantissa_bits)
     coder = zstandard.ZstdCompressor(level=3)
-    return sum(len(coder.compress(_low_bytes(part, bits))) for part, bits in ((exponents, 8), (rest, 1 + mantissa_bits)))
+    parts = ((exponents, 8), (rest, 1 + mantissa_bits))
+    return sum(len(coder.compress(_low_bytes(part, bits))) for part, bits in parts)
 
 
 def _low_bytes(words: Words, bits: int) -> bytes:
