@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,12 @@ from casstore import ledger
 from casstore.engine import Settings
 from casstore.layout import Layout
 from casstore.maintenance import gc
+from casstore.maintenance.compact import compact
 from casstore.maintenance.leftovers import remove_leftovers
 from casstore.maintenance.rebuild import rebuild
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
-from casstore.testing.builders import noise, put, remove, stage
+from casstore.testing.builders import noise, one_tensor, put, remove, stage
 
 Acknowledge = Callable[[str], None]
 """Called with the name of a version once its commit has returned."""
@@ -24,12 +27,18 @@ SETTINGS = Settings(pack_bytes=4000)
 
 def opened(path: Path, *, create: bool = False) -> Store:
     """The store, with one coder and small packs."""
-    return Store.open(path, create=create, workers=1, settings=SETTINGS)
+    return Store.open(path, create=create, finder=one_tensor, workers=1, settings=SETTINGS)
 
 
 def tree(seed: int, count: int) -> dict[str, bytes]:
     """That many files, one of which all trees share."""
     return {"shared": noise(0, 900), **{f"f{number}": noise(100 * seed + number, 1500) for number in range(1, count)}}
+
+
+def tensor(step: float) -> dict[str, bytes]:
+    """A file that is one tensor; for small steps they are alike."""
+    values = array("f", (math.sin(number) * 0.05 * (1 + step) for number in range(5000)))
+    return {"w.4": values.tobytes()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,16 @@ def _removed(store: Store) -> None:
     _two_versions(store)
     for seed in (3, 4):
         remove(store, f"gone{seed}", put(store, f"gone{seed}", tree(seed, 4)))
+
+
+def _alike(store: Store) -> None:
+    """Two chunks that are stored whole though they are alike, as when two processes store at once; and dead space."""
+    _removed(store)
+    with store.writing() as one, store.writing() as other:
+        stage(one, "c", tensor(0))
+        stage(other, "d", tensor(1e-5))
+        one.commit()
+        other.commit()
 
 
 def _put(path: Path, acknowledge: Acknowledge) -> None:
@@ -97,6 +116,14 @@ def _collect(path: Path, _acknowledge: Acknowledge) -> None:
         gc.collect(store.engine)
 
 
+def _compact(path: Path, _acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        gc.collect(store.engine)
+        done = compact(store.engine)
+        assert done.deltas == 1
+        assert done.packs > 1
+
+
 def _put_and_collect(path: Path, acknowledge: Acknowledge) -> None:
     _put(path, acknowledge)
     _collect(path, acknowledge)
@@ -125,11 +152,12 @@ OPERATIONS = {
     "move refs": Operation(_two_versions, _move_refs, _BOTH, _NEW),
     "gc": Operation(_removed, _collect, _BOTH),
     "put and gc": Operation(_removed, _put_and_collect, _BOTH, _NEW),
+    "compact": Operation(_alike, _compact, _BOTH | {"c", "d"}),
     "rebuild": Operation(_removed, _rebuild, _BOTH),
     "begin the journal anew": Operation(_removed, _begin_the_journal_anew, _BOTH, _NEW),
 }
 
-EXPECTED = {"a": tree(1, 3), "b": tree(2, 4)}
+EXPECTED = {"a": tree(1, 3), "b": tree(2, 4), "c": tensor(0), "d": tensor(1e-5)}
 """What the names hold that are never touched."""
 
 

@@ -68,6 +68,7 @@ COMMANDS = {
     "checkpoint": ["checkpoint", "kept", "model"],
     "pull": ["pull", "org/name", "--workers", "2"],
     "gc": ["gc"],
+    "compact": ["compact"],
     "remove": ["remove", "kept"],
     "repair": ["repair"],
 }
