@@ -79,6 +79,11 @@ def list_packs(directory: Path) -> list[bytes]:
     return found
 
 
+def overhead_bytes(frames: int) -> int:
+    """About what a pack of so many frames has beside them: header, trailer, footer."""
+    return _HEADER_SIZE + frames * (_OFFSET.size + HEADER_BYTES) + _FOOTER.size
+
+
 class PackWriter:
     """Appends frames to a new pack. Holds an flock on its temporary file, so that a dead writer's can be told."""
 

@@ -82,7 +82,7 @@ def test_a_family(store: Store) -> None:
     for name, files in FAMILY.items():
         put(store, name, files)
     base, base_bf16, base_fp16, fine, fine_bf16, later, other = rows(store)
-    assert base.base is None and base.codec == Codec.BYTEPLANE
+    assert (base.codec, base.base) == (Codec.BYTEPLANE, None)
     assert other.base is None, "noise is like nothing"
     for row in (base_bf16, base_fp16):
         assert (row.codec, row.base) == (Codec.CAST, base.digest)
@@ -90,7 +90,7 @@ def test_a_family(store: Store) -> None:
     assert (fine.codec, fine.base) == (Codec.DELTA, base.digest)
     assert (fine_bf16.codec, fine_bf16.base) == (Codec.CAST, fine.digest), "a cast may be of a delta"
     assert (later.codec, later.base) == (Codec.DELTA, base.digest), "a delta may not be against a delta"
-    assert fine.length < base.length / 2
+    assert fine.length < 0.6 * base.length
     assert_whole(store)
 
 
@@ -113,7 +113,7 @@ def test_every_order(store: Store, order: tuple[str, ...]) -> None:
     compact(store.engine)
     assert_whole(store, order)
     assert store.engine.ledger.rows.packs_bytes() <= before
-    assert store.engine.ledger.rows.packs_bytes() < 1.25 * BASE.nbytes
+    assert store.engine.ledger.rows.packs_bytes() < 1.45 * BASE.nbytes, "the tuned one takes 0.45, casts nothing"
 
 
 def test_packs_that_fill_up_between_a_base_and_its_deltas(tmp_path: Path) -> None:
@@ -223,14 +223,20 @@ class TestCompact:
     def test_an_empty_store(self, store: Store) -> None:
         assert compact(store.engine) == Compacted(0, 0, 0, 0)
 
-    def test_what_came_before_its_base(self, store: Store) -> None:
-        put(store, "base-bf16", FAMILY["base-bf16"])
-        put(store, "base", FAMILY["base"])
+    def test_chunks_that_came_in_at_once(self, store: Store) -> None:
+        with store.writing() as one, store.writing() as other:
+            stage(one, "base", FAMILY["base"])
+            stage(other, "tuned", FAMILY["tuned"])
+            one.commit()
+            other.commit()
+        assert codecs_of(store) == [Codec.BYTEPLANE, Codec.BYTEPLANE]
         with store.reading():
             promised = estimate(store.engine)
         done = compact(store.engine)
-        assert done.reclaimed_bytes >= 0.8 * promised.reclaimed_bytes
-        assert_whole(store, ["base", "base-bf16"])
+        assert sorted(codecs_of(store)) == [Codec.BYTEPLANE, Codec.DELTA]
+        assert (done.deltas, promised.deltas) == (1, 1)
+        assert promised.reclaimed_bytes == pytest.approx(done.reclaimed_bytes, rel=0.05)
+        assert_whole(store, ["base", "tuned"])
 
     def test_small_packs_are_merged_and_dead_space_is_dropped(self, store: Store) -> None:
         versions = {name: put(store, name, {"noise.1": bytes([seed]) + np.random.default_rng(seed).bytes(9000)})

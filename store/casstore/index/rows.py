@@ -142,10 +142,11 @@ class Rows:
         """The chunks that others are stored against."""
         return {row[0] for row in self._database.execute("SELECT DISTINCT base FROM frames WHERE base IS NOT NULL")}
 
-    def occupied(self) -> list[tuple[bytes, int, int, int]]:
-        """Of each pack: its id, size in bytes, the bytes of the frames that live in it, and how many cannot be read."""
+    def occupied(self) -> list[tuple[bytes, int, int, int, int]]:
+        """Of each pack: its id, size in bytes, the bytes of the frames that live in it, their number, and of these those
+        that cannot be read."""
         return self._database.execute(
-            "SELECT packs.id, size_bytes, coalesce(sum(length), 0), "
+            "SELECT packs.id, size_bytes, coalesce(sum(length), 0), count(digest), "
             f"count(digest) - coalesce(sum({_SHOWN}), 0) FROM packs "
             "LEFT JOIN frames ON pack = number GROUP BY number ORDER BY number"
         )

@@ -19,7 +19,7 @@ from casstore.frames import Frame, FrameHeader, FrameKind, chunk_hint, parse_fra
 from casstore.index.rows import FrameRow
 from casstore.maintenance.gc import maintenance_lock, remove_empty_packs
 from casstore.maintenance.replan import Plan, plans
-from casstore.packs import PackWriter
+from casstore.packs import PackWriter, overhead_bytes
 from casstore.similarity import item_width
 
 _MUCH_DEAD = 0.2
@@ -86,11 +86,27 @@ def estimate(engine: Engine) -> Compacted:
     for row, frame in _deltas(engine):
         saved_bytes += row.length - frame.header.frame_length
         deltas += 1
-    packs = set(_wasteful_packs(engine))
-    for pack_id, size_bytes, live_bytes, _ in engine.ledger.rows.occupied():
-        if pack_id in packs:
-            saved_bytes += size_bytes - live_bytes
+    occupied = {pack.id: pack for pack in _occupied(engine)}
+    packs = _wasteful_packs(engine)
+    saved_bytes += sum(occupied[pack_id].dead_bytes for pack_id in packs)
     return Compacted(saved_bytes, deltas, len(packs), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Occupied:
+    id: bytes
+    size_bytes: int
+    live_bytes: int
+    frames: int
+    unreadable: int
+
+    @property
+    def dead_bytes(self) -> int:
+        return max(self.size_bytes - self.live_bytes - overhead_bytes(self.frames), 0)
+
+
+def _occupied(engine: Engine) -> Iterator[_Occupied]:
+    return (_Occupied(*row) for row in engine.ledger.rows.occupied())
 
 
 class _Mover:
@@ -134,13 +150,13 @@ def _tell_nobody(_more_bytes: int) -> None:
 def _wasteful_packs(engine: Engine) -> list[bytes]:
     """The packs with much dead space, and the small ones if there are several to merge; none with damage in it."""
     wasteful, small = [], []
-    for pack_id, size_bytes, live_bytes, unreadable in engine.ledger.rows.occupied():
-        if unreadable or not live_bytes:
+    for pack in _occupied(engine):
+        if pack.unreadable or not pack.frames:
             continue
-        if size_bytes - live_bytes > _MUCH_DEAD * size_bytes:
-            wasteful.append(pack_id)
-        elif size_bytes < _SMALL * engine.settings.pack_bytes:
-            small.append(pack_id)
+        if pack.dead_bytes > _MUCH_DEAD * pack.size_bytes:
+            wasteful.append(pack.id)
+        elif pack.size_bytes < _SMALL * engine.settings.pack_bytes:
+            small.append(pack.id)
     return wasteful + (small if len(small) + len(wasteful) > 1 else [])
 
 
