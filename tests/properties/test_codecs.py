@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from casstore import kernels
 from casstore.codecs import Codec, byteplane, decode, encode, zstd
 from casstore.errors import DamagedError
+from casstore.kernels.compiled import PLANES
 
 widths = st.integers(0, 16)
 word_widths = st.sampled_from((1, 2, 4, 8))
@@ -77,7 +78,7 @@ def test_byteplane_gives_the_bytes_back_with_either_engine(raw: bytes, width: in
     payloads = []
     for pays_after_bytes in (0, 1 << 62):  # Numba, NumPy
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", pays_after_bytes)
+            patch.setattr(PLANES, "pays_after_bytes", pays_after_bytes)
             stored = byteplane.encode(raw, width, lead_bytes % width)
             payloads.append(None if stored is None else bytes(stored))
             if stored is not None:

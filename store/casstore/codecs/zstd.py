@@ -73,3 +73,18 @@ def decode(stored: Buffer, raw_length: int) -> bytes:
     if len(raw) != raw_length:
         raise DamagedError("a zstd frame", f"it yields {len(raw)} bytes, not {raw_length}")
     return raw
+
+
+def decode_at_most(stored: Buffer, limit_bytes: int) -> bytes:
+    """The bytes of a frame that states a size of at most ``limit_bytes``; DamagedError, before any memory is taken, for
+    another.
+    """
+    import zstandard
+
+    try:
+        size_bytes = zstandard.get_frame_parameters(stored).content_size
+    except zstandard.ZstdError as error:
+        raise DamagedError("a zstd frame", str(error)) from error
+    if size_bytes > limit_bytes:  # as is the number that stands for an unknown size
+        raise DamagedError("a zstd frame", f"it may hold at most {limit_bytes} bytes here")
+    return decode(stored, size_bytes)

@@ -1,43 +1,23 @@
-"""The inner loops over words: splitting floats into byte planes, and joining them again.
+"""Splitting floats into byte planes, and joining them again.
 
 A word's sign is rotated to its low end, so that the whole exponent lies in the highest plane. Words whose
 ``low_bytes`` lowest bytes are all zero (a bf16 kept as fp32, say) are rotated within what is above them, so
 that those planes stay zero.
 
-NumPy does it at some 5 GB/s, loops compiled by Numba at twice that (ADR 006). Numba takes 0.3 s and 110 MiB
-to load, so only a process that has much to do loads it; one that cannot (it is missing, or finds no place to
-keep what it compiled) goes on with NumPy. Import this module only when there are words to work on.
+NumPy does it at some 5 GB/s, loops compiled by Numba at twice that (ADR 006).
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Plane: TypeAlias = NDArray[np.uint8]
-Words: TypeAlias = NDArray[Any]
-_Kernel: TypeAlias = Callable[..., None]
-
-WORD_TYPES: Final[dict[int, np.dtype[Any]]] = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
-"""The widths in bytes of the words that can be split, and their types. A word of one byte is its only
-plane.
-"""
-
-NUMBA_PAYS_AFTER_BYTES = 1 << 30
-"""What a process must have split and joined before compiled loops would have made up for loading them."""
+from casstore.kernels.compiled import PLANES, Kernel
+from casstore.kernels.words import WORD_TYPES, Plane, Words, aligned
 
 _BLOCK_WORDS: Final = 1 << 18  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
-
-_log = logging.getLogger(__name__)
-_lock = threading.Lock()
-_kernels: dict[str, _Kernel | None] = {}
-_worked_bytes = 0
 
 
 def split(words: Words, planes: Sequence[Plane]) -> None:
@@ -49,11 +29,9 @@ def split(words: Words, planes: Sequence[Plane]) -> None:
     if kernel is None:
         split_numpy(words, planes)
         return
-    if not words.flags.aligned:  # which compiled loops take for granted
-        words = words.copy()
     low_bytes = words.itemsize - len(planes)
     unwanted = [np.empty(words.size, np.uint8) for _ in range(low_bytes)]
-    kernel(words, 8 * low_bytes, *unwanted, *planes)
+    kernel(aligned(words), 8 * low_bytes, *unwanted, *planes)
 
 
 def join(planes: Sequence[Plane], words: Words) -> None:
@@ -64,10 +42,10 @@ def join(planes: Sequence[Plane], words: Words) -> None:
         return
     low_bytes = words.itemsize - len(planes)
     zeros = [np.zeros(words.size, np.uint8)] * low_bytes
-    aligned = words if words.flags.aligned else np.empty(words.size, words.dtype)
-    kernel(*zeros, *planes, 8 * low_bytes, aligned)
-    if aligned is not words:
-        words[:] = aligned
+    joined = words if words.flags.aligned else np.empty(words.size, words.dtype)
+    kernel(*zeros, *planes, 8 * low_bytes, joined)
+    if joined is not words:
+        words[:] = joined
 
 
 def split_numpy(words: Words, planes: Sequence[Plane]) -> None:
@@ -130,43 +108,10 @@ def _woven(planes: Sequence[Plane], scratch: Mapping[int, Words], target: Words)
     return woven
 
 
-def _kernel(action: str, words: Words) -> _Kernel | None:
+def _kernel(action: str, words: Words) -> Kernel | None:
     """The compiled loop for these words, or None where NumPy is to do it."""
-    global _worked_bytes
-    _worked_bytes += words.nbytes  # threads may lose each other's sums: it need not be exact
-    if words.itemsize == 1 or _worked_bytes < NUMBA_PAYS_AFTER_BYTES:
-        return None
-    name = f"{action}{words.itemsize}"
-    if name not in _kernels and _lock.acquire(blocking=False):  # while one thread compiles, NumPy serves
-        try:
-            _kernels[name] = compile_kernel(name)
-        finally:
-            _lock.release()
-    return _kernels.get(name)
-
-
-def compile_kernel(name: str) -> _Kernel | None:
-    """The loop "split2", "join8" and so on, compiled or from the cache; None where it cannot be had."""
-    if sys.byteorder != "little":
-        return None
-    # Whatever keeps numba from working (absent, broken, no place for its cache, a full disk, a damaged cache
-    # file) costs speed only, so none of it may stop the work.
-    try:
-        from numba import njit, types
-
-        width = int(name[-1])
-        word = types.Integer.from_bitwidth(8 * width, signed=False)
-        if name.startswith("split"):
-            words = types.Array(word, 1, "C", readonly=True)
-            signature = types.void(words, types.int64, *[types.uint8[::1]] * width)
-        else:
-            plane = types.Array(types.uint8, 1, "C", readonly=True)
-            signature = types.void(*[plane] * width, types.int64, word[::1])
-        kernel: _Kernel = njit([signature], nogil=True, cache=True)(_SOURCES[name])
-    except Exception as error:
-        _log.info("no compiled kernel %s, NumPy does its work: %s", name, error)
-        return None
-    return kernel
+    PLANES.note_work(words.nbytes)
+    return PLANES.find(f"{action}{words.itemsize}") if words.itemsize > 1 else None
 
 
 def _split2(words: Words, low: int, a: Plane, b: Plane) -> None:
@@ -232,11 +177,7 @@ def _join8(
         words[i] = ((rotated >> one) << shift) | ((rotated & one) << top)
 
 
-_SOURCES: Final[dict[str, _Kernel]] = {
-    "split2": _split2,
-    "split4": _split4,
-    "split8": _split8,
-    "join2": _join2,
-    "join4": _join4,
-    "join8": _join8,
-}
+for _width, _split, _join in ((2, _split2, _join2), (4, _split4, _join4), (8, _split8, _join8)):
+    _word = f"uint{8 * _width}[]"
+    PLANES.add(f"split{_width}", _split, f"const {_word}", "int64", *["uint8[]"] * _width)
+    PLANES.add(f"join{_width}", _join, *["const uint8[]"] * _width, "int64", _word)

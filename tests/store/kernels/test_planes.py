@@ -1,4 +1,4 @@
-"""The loops over words: NumPy's and Numba's against plain Python, and what happens without Numba."""
+"""Words into planes and back: NumPy and Numba against plain Python, and what happens without Numba."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from casstore import kernels
-from casstore.kernels import WORD_TYPES, Plane, Words
+from casstore.kernels import WORD_TYPES, Plane, Words, compiled
+from casstore.kernels.compiled import PLANES
 
 WIDTHS = sorted(WORD_TYPES)
 CASES = [(width, low_bytes) for width in WIDTHS for low_bytes in range(width + 1)]
@@ -56,7 +57,7 @@ def split(words: Words, low_bytes: int) -> list[Plane]:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes `kernels` work with one engine only."""
     name = str(request.param)
-    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0 if name == "numba" else 1 << 62)
+    monkeypatch.setattr(PLANES, "pays_after_bytes", 0 if name == "numba" else 1 << 62)
     return name
 
 
@@ -98,8 +99,8 @@ def test_compiled_loops_see_only_aligned_words(monkeypatch: pytest.MonkeyPatch) 
     def kernel(*arguments: object) -> None:
         seen.extend(argument.flags.aligned for argument in arguments if isinstance(argument, np.ndarray))
 
-    monkeypatch.setattr(kernels, "_kernels", {"split4": kernel, "join4": kernel})
-    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0)
+    monkeypatch.setattr(PLANES, "_compiled", {"split4": kernel, "join4": kernel})
+    monkeypatch.setattr(PLANES, "pays_after_bytes", 0)
     odd = np.zeros(401, np.uint8)[1:].view("<u4")
     planes = split(odd, 0)
     kernels.join(planes, odd)
@@ -108,15 +109,15 @@ def test_compiled_loops_see_only_aligned_words(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", [f"{action}{width}" for action in ("split", "join") for width in (2, 4, 8)])
 def test_every_kernel_compiles(name: str) -> None:
-    assert kernels.compile_kernel(name) is not None
+    assert PLANES.compile(name) is not None
 
 
 def test_numba_is_asked_only_after_enough_work(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(kernels, "_kernels", {})
-    monkeypatch.setattr(kernels, "_worked_bytes", 0)
-    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 10_000)
-    monkeypatch.setattr(kernels, "compile_kernel", asked.append)
+    monkeypatch.setattr(PLANES, "_compiled", {})
+    monkeypatch.setattr(PLANES, "_worked_bytes", 0)
+    monkeypatch.setattr(PLANES, "pays_after_bytes", 10_000)
+    monkeypatch.setattr(PLANES, "compile", asked.append)
     words = np.arange(1000, dtype=np.uint32)
     split(words, 0)
     split(words, 0)
@@ -130,11 +131,11 @@ def test_numpy_serves_while_another_thread_compiles(monkeypatch: pytest.MonkeyPa
     def unwanted(name: str) -> None:
         pytest.fail(f"{name} compiled twice at once")
 
-    monkeypatch.setattr(kernels, "_kernels", {})
-    monkeypatch.setattr(kernels, "NUMBA_PAYS_AFTER_BYTES", 0)
-    monkeypatch.setattr(kernels, "compile_kernel", unwanted)
+    monkeypatch.setattr(PLANES, "_compiled", {})
+    monkeypatch.setattr(PLANES, "pays_after_bytes", 0)
+    monkeypatch.setattr(PLANES, "compile", unwanted)
     words = sample_words(4, 0, count=100)
-    with kernels._lock:
+    with compiled._lock:
         planes = split(words, 0)
     assert [plane.tobytes() for plane in planes] == plain_split(words.tolist(), 4, 0)
 
@@ -159,14 +160,15 @@ def test_small_work_never_imports_numba() -> None:
 ROUND_TRIP = """
 import numpy
 from casstore import kernels
-kernels.NUMBA_PAYS_AFTER_BYTES = 0
+from casstore.kernels.compiled import PLANES
+PLANES.pays_after_bytes = 0
 words = numpy.arange(100000, dtype=numpy.uint32) * numpy.uint32(2654435761)
 planes = list(numpy.empty((4, words.size), numpy.uint8))
 kernels.split(words, planes)
 joined = numpy.zeros_like(words)
 kernels.join(planes, joined)
 assert (joined == words).all()
-print([kernels._kernels[name] is not None for name in ("split4", "join4")])
+print([PLANES._compiled[name] is not None for name in ("split4", "join4")])
 """
 
 
@@ -180,12 +182,16 @@ def test_no_place_for_the_cache_means_numpy(tmp_path: Path) -> None:
     package = Path(kernels.__file__).parent
     archive = tmp_path / "package.zip"  # nothing can be written beside a module in an archive
     with zipfile.ZipFile(archive, "w") as zipped:
-        for name in ("__init__.py", "kernels.py"):
-            zipped.write(package / name, f"casstore/{name}")
+        zipped.write(package.parent / "__init__.py", "casstore/__init__.py")
+        for source in package.glob("*.py"):
+            zipped.write(source, f"casstore/kernels/{source.name}")
     nowhere = str(archive / "x")
     code = ROUND_TRIP + "print(kernels.__file__)"
     process = python(code, PYTHONPATH=str(archive), HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR="")
-    assert process.communicate()[0].split("\n")[:2] == ["[False, False]", str(archive / "casstore" / "kernels.py")]
+    assert process.communicate()[0].split("\n")[:2] == [
+        "[False, False]",
+        str(archive / "casstore" / "kernels" / "__init__.py"),
+    ]
 
 
 def test_a_damaged_cache_means_numpy(tmp_path: Path) -> None:
@@ -208,4 +214,4 @@ def test_whatever_numba_raises_is_no_error(monkeypatch: pytest.MonkeyPatch, fail
         raise failure
 
     monkeypatch.setattr(numba, "njit", fail)
-    assert kernels.compile_kernel("split4") is None
+    assert PLANES.compile("split4") is None

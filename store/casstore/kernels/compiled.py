@@ -1,0 +1,97 @@
+"""Loops that Numba compiles, for processes that have enough to do for it to pay.
+
+Numba takes 0.3 s and 110 MiB to load (ADR 006), so each kind of work begins with NumPy. A process that cannot load it
+(it is missing, or finds no place to keep what it compiled) goes on with NumPy: both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+Kernel: TypeAlias = Callable[..., Any]
+
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A function to compile. Types are written as "int64" for a number, "uint8[]" for an array that it fills, and
+    "const uint8[]" for one that it only reads; arrays are contiguous and aligned.
+
+    Fixed types compile once, whatever a caller's arrays may be; no width compiles before it is needed.
+    """
+
+    source: Kernel
+    parameters: tuple[str, ...]
+    result: str
+
+
+class Loops:
+    """The loops of one kind of work. Safe to use from many threads."""
+
+    def __init__(self, pays_after_bytes: int) -> None:
+        self.pays_after_bytes = pays_after_bytes
+        """The work that a process must have seen before compiled loops would have made up for loading them."""
+        self._loops: dict[str, Loop] = {}
+        self._compiled: dict[str, Kernel | None] = {}
+        self._worked_bytes = 0
+
+    @property
+    def names(self) -> list[str]:
+        """What can be asked for."""
+        return sorted(self._loops)
+
+    def add(self, name: str, source: Kernel, *parameters: str, result: str = "void") -> None:
+        """Take in a loop; nothing is compiled."""
+        self._loops[name] = Loop(source, parameters, result)
+
+    def note_work(self, work_bytes: int) -> None:
+        """Count work that is being done in this process."""
+        self._worked_bytes += work_bytes  # threads may lose each other's sums: it need not be exact
+
+    def find(self, name: str) -> Kernel | None:
+        """The compiled loop, or None where NumPy is to do it: while one thread compiles, NumPy serves the others."""
+        if self._worked_bytes < self.pays_after_bytes:
+            return None
+        if name not in self._compiled and _lock.acquire(blocking=False):
+            try:
+                if name not in self._compiled:
+                    self._compiled[name] = self.compile(name)
+            finally:
+                _lock.release()
+        return self._compiled.get(name)
+
+    def compile(self, name: str) -> Kernel | None:
+        """The loop, compiled or from the cache; None where it cannot be had."""
+        if sys.byteorder != "little":  # a loop takes words as the machine has them
+            return None
+        loop = self._loops[name]
+        # Whatever keeps numba from working (absent, broken, no place for its cache, a full disk, a damaged cache
+        # file) costs speed only, so none of it may stop the work.
+        try:
+            from numba import njit, types
+
+            signature = _type(types, loop.result)(*[_type(types, parameter) for parameter in loop.parameters])
+            kernel: Kernel = njit([signature], nogil=True, cache=True)(loop.source)
+        except Exception as error:
+            _log.info("no compiled kernel %s, NumPy does its work: %s", name, error)
+            return None
+        return kernel
+
+
+def _type(types: Any, text: str) -> Any:
+    item = getattr(types, text.removeprefix("const ").removesuffix("[]"))
+    return types.Array(item, 1, "C", readonly=text.startswith("const ")) if text.endswith("[]") else item
+
+
+PLANES: Final = Loops(pays_after_bytes=1 << 30)
+"""Splitting words into planes and joining them: NumPy does that at half the speed of compiled loops (ADR 006)."""
+
+DELTAS: Final = Loops(pays_after_bytes=8 << 20)
+"""Deltas, where NumPy has a twentieth of the speed (ADR 018)."""
