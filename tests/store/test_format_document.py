@@ -6,10 +6,13 @@ import re
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zstandard
 from blake3 import blake3
 
-from casstore.codecs import Codec
+from casstore.casts import Cast
+from casstore.codecs import Codec, decode_against, delta, encode_against
 from casstore.digests import Digest, blake3_digest, git_blob_digest, sha256_digest
 from casstore.frames import Frame, FrameHeader, FrameKind
 from casstore.index import schema
@@ -22,6 +25,7 @@ from casstore.recipes import Part, Recipe
 from casstore.refs import RefKey, RefKind
 from casstore.trees import Entry, Tree
 from casstore.versions import Version
+from tests.store.codecs import plain_delta
 
 PATH = Path(__file__).resolve().parents[2] / "store" / "FORMAT.md"
 DOCUMENT = PATH.read_text("utf-8")
@@ -34,6 +38,9 @@ TREE = Tree.of(
 )
 VERSION = Version(TREE.digest, None, "file:///tmp/example", 1_700_000_000_000_000_000, "first", {"name": "example"})
 TAG = RefKey(RefKind.TAG, "example", "v1")
+WORDS = np.array([0x3F80, 0x3F81, 0xBF85, 0x0000, 0x8000, 0x7FC0], "<u2")
+EXPECTED = np.array([0x3F80, 0x3F80, 0xBF80, 0x0000, 0x0000, 0x7F80], "<u2")
+CAST = Cast.FLOAT32_TO_BFLOAT16
 TRANSACTIONS = [
     [
         PackAdded(PACK_ID),
@@ -120,6 +127,42 @@ def test_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_journal(tmp_path, monkeypatch) == text
 
 
+def make_delta() -> bytes:
+    return b"\x02" + delta.encode(WORDS, EXPECTED, 7)
+
+
+def make_cast() -> bytes:
+    codec, stored = encode_against(WORDS.tobytes(), 2, (EXPECTED.astype("<u4") << 16).tobytes(), CAST) or (0, b"")
+    assert codec == Codec.CAST
+    return bytes(stored)
+
+
+def without_compression(stored: bytes) -> bytes:
+    """A delta with its side section as it is: zstd may find a shorter frame one day."""
+    length = int.from_bytes(stored[3:7], "little")
+    return stored[:3] + zstandard.ZstdDecompressor().decompress(stored[11 : 11 + length]) + stored[11 + length :]
+
+
+def test_the_delta() -> None:
+    stored = bytes.fromhex(example("hex", "delta"))
+    assert bytes(decode_against(Codec.DELTA, stored, WORDS.nbytes, EXPECTED.tobytes(), 0)) == WORDS.tobytes()
+    assert plain_delta.decode(stored[1:], EXPECTED.tolist(), 2) == WORDS.tolist()
+    assert without_compression(make_delta()) == without_compression(stored)
+
+
+def test_the_cast() -> None:
+    stored = bytes.fromhex(example("hex", "cast"))
+    base = (EXPECTED.astype("<u4") << 16).tobytes()
+    assert bytes(decode_against(Codec.CAST, stored, WORDS.nbytes, base, CAST)) == WORDS.tobytes()
+    assert make_cast() == stored
+
+
+def test_every_cast_is_described() -> None:
+    for cast in Cast:
+        if cast:
+            assert f"0x{cast:02x}" in DOCUMENT
+
+
 def test_the_mark_is_as_written_there(tmp_path: Path) -> None:
     Layout(tmp_path).write_mark()
     assert (tmp_path / "FORMAT").read_text() == f"casmodels store\nformat {FORMAT_VERSION}\n"
@@ -156,6 +199,8 @@ def write_examples() -> None:
             "hex pack": as_hex(make_pack(Path(name), patch)),
             "hex recipe": as_hex(RECIPE.encoded),
             "hex tree": as_hex(TREE.encoded),
+            "hex delta": as_hex(make_delta()),
+            "hex cast": as_hex(make_cast()),
             "text version": f"{VERSION.encoded.decode()}\n{VERSION.id}\n",
             "text journal": make_journal(Path(name), patch),
         }
