@@ -6,6 +6,7 @@ configuration file is TOML::
     store = "~/models"          # where the store is; relative paths count from this file
     workers = 4                 # threads of a pull
     low_priority = true         # pulls at the lowest priority
+    deltas = true               # chunks are stored against similar ones
     endpoint = "https://hub"    # asked instead of the Hub
     mirror = "https://mirror"   # asked before the Hub
 
@@ -88,6 +89,7 @@ class Config:
     no_color: bool
     json_logs: bool
     low_priority: bool
+    deltas: bool
     workers: int | None
     token_file: Path
     models: tuple[ModelTable, ...] = ()
@@ -152,6 +154,7 @@ def load(
         no_color=bool(environment.get("NO_COLOR")),
         json_logs=_json_logs(environment),
         low_priority=settings.entries.get("low_priority", True),
+        deltas=settings.entries.get("deltas", True),
         workers=_workers(settings),
         token_file=_token_file(environment),
         models=_model_tables(settings),

@@ -14,6 +14,7 @@ KEYS: Final = {
     "store": (str, "a string"),
     "workers": (int, "a whole number"),
     "low_priority": (bool, "true or false"),
+    "deltas": (bool, "true or false"),
     "endpoint": (str, "a string"),
     "mirror": (str, "a string"),
     "models": (dict, "a table of tables"),

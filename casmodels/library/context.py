@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from casmodels.config import Config, default_view_path
 from casmodels.registry import Registry
+from casstore.engine import Settings
 from casstore.layout import Layout
 from casstore.store import Store as Engine
 
@@ -40,7 +41,7 @@ class Context:
     def engine(self, *, create: bool = False) -> Engine:
         """The engine. Raises NotAStoreError when there is no store and none is to be made."""
         if self._engine is None:
-            self._engine = Engine.open(self.path, create=create, finder=find_spans, workers=self.config.workers)
+            self._engine = self._open(self.path, create=create, workers=self.config.workers)
         return self._engine
 
     def existing(self) -> Engine | None:
@@ -57,9 +58,15 @@ class Context:
             path = self.path
             if not create and not self.exists:
                 path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="casmodels-"))) / "store"
-            yield stack.enter_context(
-                Engine.open(path, create=True, finder=find_spans, workers=workers, initializer=initializer)
-            )
+            yield stack.enter_context(self._open(path, create=True, workers=workers, initializer=initializer))
+
+    def _open(
+        self, path: Path, *, create: bool, workers: int | None, initializer: Callable[[], object] | None = None
+    ) -> Engine:
+        settings = Settings(deltas=self.config.deltas)
+        return Engine.open(
+            path, create=create, finder=find_spans, workers=workers, initializer=initializer, settings=settings
+        )
 
     @property
     def view_path(self) -> Path:

@@ -32,11 +32,15 @@ _DEEPEST_DELTA = 4
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a store works; none of it changes what is stored. Sizes in bytes."""
+    """How a store works; none of it changes what comes out. Sizes in bytes.
+
+    Without ``deltas`` every chunk is stored whole: quicker, and with copies of models about twice as large.
+    """
 
     pack_bytes: int = PACK_BYTES
     in_flight_bytes: int = 48 << 20
     read_ahead_bytes: int = 24 << 20
+    deltas: bool = True
 
 
 def no_spans(_name: str, _source: RandomAccess) -> Sequence[Span]:

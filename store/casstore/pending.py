@@ -23,6 +23,9 @@ class Pending:
         self._descriptors: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
     def __contains__(self, name: tuple[FrameKind, bytes]) -> bool:
         return name in self._frames
 

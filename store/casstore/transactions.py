@@ -164,7 +164,7 @@ class Transaction(Reader):
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
     ) -> StoredBlob:
         # Here, as a checkpoint of what has not changed, a tag or a removal puts no file in.
-        from casstore.bases import Bases
+        from casstore.bases import Bases, no_bases
         from casstore.chunkers import ShortReadError
         from casstore.pipeline import BlobHashers, coded_chunks
 
@@ -177,7 +177,7 @@ class Transaction(Reader):
             lambda: engine.finder(name, source),
             hashers,
             self._knows_chunk,
-            Bases(engine, self._pending),
+            Bases(engine, self._pending) if engine.settings.deltas else no_bases,
             engine.workers,
             engine.settings.in_flight_bytes,
         )

@@ -42,6 +42,7 @@ def test_without_anything_the_defaults_are_the_platforms(tmp_path: Path, monkeyp
     assert default_view_path(config.store_path) == tmp_path / "data/store-view"
     assert config.endpoints == (_HUB,)
     assert (config.offline, config.no_color, config.json_logs, config.low_priority) == (False, False, False, True)
+    assert config.deltas
     assert config.workers is None
     assert config.models == ()
 
@@ -174,8 +175,8 @@ def test_the_token_shows_nowhere(given: Loader, caplog: pytest.LogCaptureFixture
 
 
 def test_settings_of_the_file_count(given: Loader) -> None:
-    config = given("workers = 3\nlow_priority = false")
-    assert (config.workers, config.low_priority) == (3, False)
+    config = given("workers = 3\nlow_priority = false\ndeltas = false")
+    assert (config.workers, config.low_priority, config.deltas) == (3, False, False)
 
 
 @pytest.mark.parametrize(

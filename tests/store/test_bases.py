@@ -126,6 +126,14 @@ def test_packs_that_fill_up_between_a_base_and_its_deltas(tmp_path: Path) -> Non
         assert_whole(store)
 
 
+def test_a_store_without_deltas(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s", create=True, finder=one_tensor, settings=Settings(deltas=False)) as store:
+        for name, files in FAMILY.items():
+            put(store, name, files)
+        assert set(codecs_of(store)) == {Codec.BYTEPLANE}
+        assert_whole(store)
+
+
 def test_gc_keeps_the_base_of_what_is_needed(store: Store) -> None:
     versions = {name: put(store, name, FAMILY[name]) for name in ("base", "tuned", "tuned-bf16")}
     remove(store, "base", versions["base"])
@@ -239,8 +247,10 @@ class TestCompact:
         assert_whole(store, ["base", "tuned"])
 
     def test_small_packs_are_merged_and_dead_space_is_dropped(self, store: Store) -> None:
-        versions = {name: put(store, name, {"noise.1": bytes([seed]) + np.random.default_rng(seed).bytes(9000)})
-                    for seed, name in enumerate("abcdef")}
+        versions = {
+            name: put(store, name, {"noise.1": bytes([seed]) + np.random.default_rng(seed).bytes(9000)})
+            for seed, name in enumerate("abcdef")
+        }
         with store.writing() as transaction:
             for name in "gh":
                 versions[name] = stage(transaction, name, {"x": np.random.default_rng(ord(name)).bytes(50_000)})

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from casstore.frames import FrameKind
 from casstore.maintenance import gc
 from casstore.maintenance.verify import check
 from casstore.packs import list_packs, pack_path, read_frames
+from casstore.pipeline import CodedChunk
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
 from casstore.testing.builders import (
@@ -360,6 +362,7 @@ def test_two_threads_with_a_transaction_each(small_packs: Store) -> None:
 _PUT = """
 import sys
 from pathlib import Path
+from typing import Any
 from casstore.engine import Settings
 from casstore.store import Store
 from casstore.testing.builders import grid, noise, put
@@ -398,9 +401,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     most, now = 0, 0
     real = pipeline.coded_chunks
 
-    def counting(source: object, spans: object, hashers: object, known: object, workers: object, limit: int) -> object:
+    def counting(*arguments: Any) -> Iterator[CodedChunk]:
         nonlocal most
-        for chunk in real(source, spans, hashers, known, workers, limit):  # type: ignore[arg-type]
+        for chunk in real(*arguments):
             yield chunk
             most = max(most, now)
 

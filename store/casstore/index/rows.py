@@ -143,8 +143,8 @@ class Rows:
         return {row[0] for row in self._database.execute("SELECT DISTINCT base FROM frames WHERE base IS NOT NULL")}
 
     def occupied(self) -> list[tuple[bytes, int, int, int, int]]:
-        """Of each pack: its id, size in bytes, the bytes of the frames that live in it, their number, and of these those
-        that cannot be read."""
+        """Of each pack: its id, size in bytes, the bytes of the frames that live in it, their number, and how many of
+        them cannot be read."""
         return self._database.execute(
             "SELECT packs.id, size_bytes, coalesce(sum(length), 0), count(digest), "
             f"count(digest) - coalesce(sum({_SHOWN}), 0) FROM packs "
