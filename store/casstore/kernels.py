@@ -32,7 +32,7 @@ plane.
 NUMBA_PAYS_AFTER_BYTES = 1 << 30
 """What a process must have split and joined before compiled loops would have made up for loading them."""
 
-_BLOCK_WORDS: Final = 1 << 18  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
+_BLOCK_BYTES: Final = 1 << 20  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -97,12 +97,15 @@ def join_numpy(planes: Sequence[Plane], words: Words) -> None:
         return
     word = words.dtype.type
     low, top = 8 * (words.itemsize - len(planes)), 8 * words.itemsize - 1
-    length = min(_BLOCK_WORDS, words.size)
-    scratch = {width: np.empty((2, length), WORD_TYPES[width]) for width in (2, 4, 8) if width <= words.itemsize}
-    for start in range(0, words.size, _BLOCK_WORDS):
-        block = words[start : start + _BLOCK_WORDS]
-        signs = scratch[words.itemsize][1, : block.size]
-        woven = _woven([plane[start : start + _BLOCK_WORDS] for plane in planes], scratch, block)
+    block_words = _BLOCK_BYTES // words.itemsize
+    length = min(block_words, words.size)
+    scratch = {width: np.empty((2, length), WORD_TYPES[width]) for width in (2, 4) if width < words.itemsize}
+    widest = np.empty((1, length), words.dtype)
+    scratch[words.itemsize] = widest
+    for start in range(0, words.size, block_words):
+        block = words[start : start + block_words]
+        signs = widest[0, : block.size]
+        woven = _woven([plane[start : start + block_words] for plane in planes], scratch, block)
         if woven is not block:
             np.copyto(block, woven)
         np.left_shift(block, word(top), out=signs)
@@ -115,14 +118,14 @@ def join_numpy(planes: Sequence[Plane], words: Words) -> None:
 def _woven(planes: Sequence[Plane], scratch: Mapping[int, Words], target: Words) -> Words:
     """The planes, lowest first, as words of the width that they need: in ``target`` if that is its width.
 
-    Made from halves of half the width, which are less to go through than whole words. ``scratch`` has two rows of
-    words for each width.
+    Made from halves of half the width, which are less to go through than whole words. ``scratch`` has a row of words
+    for each width, and one more for those that the target has not.
     """
     if len(planes) == 1:
         return planes[0]
     low_planes = 1 << (len(planes) - 1).bit_length() - 1
-    spare, widened = scratch[2 * low_planes][:, : target.size]
-    woven = target if target.dtype == spare.dtype else spare
+    widened, *spare = scratch[2 * low_planes][:, : target.size]
+    woven = spare[0] if spare else target
     np.copyto(woven, _woven(planes[low_planes:], scratch, target))
     np.left_shift(woven, woven.dtype.type(8 * low_planes), out=woven)
     np.copyto(widened, _woven(planes[:low_planes], scratch, target))  # or'ing halves into words is far slower
