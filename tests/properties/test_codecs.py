@@ -119,8 +119,9 @@ def test_whatever_is_stored_decodes_to_that_length_or_is_damage(frame: tuple[int
     finally:
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    # Twice the length, the planes that are coded, and the interpreter's own small change.
-    assert peak_bytes < 3 * raw_length + (512 << 10)
+    # The bytes, their planes, words half joined (2.5 times the bytes where they are few), and the interpreter's own
+    # small change.
+    assert peak_bytes < 5 * raw_length + (512 << 10)
 
 
 @given(st.binary(max_size=2000), st.integers(0, 1 << 62), st.booleans())

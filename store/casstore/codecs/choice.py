@@ -30,7 +30,7 @@ def encode(raw: Buffer, item_width: int) -> tuple[Codec, Buffer]:
 
 
 def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
-    """Exactly ``raw_length`` bytes, or DamagedError; takes at most twice that much memory.
+    """Exactly ``raw_length`` bytes, or DamagedError; takes at most three times that much memory and 3 MiB.
 
     Whether they are the right bytes is for the caller to check by their digest. The raw codec gives
     ``stored`` itself, not a copy.

@@ -52,7 +52,7 @@ class Database:
         with _explained(path):
             connection = sqlite3.connect(temporary, isolation_level=None)
             try:
-                schema.migrate(connection)
+                schema.create(connection)
             finally:
                 connection.close()
         _sync(temporary)
@@ -112,8 +112,10 @@ class Database:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
         if version > schema.VERSION:
             raise NewerFormatError(f"the index {self._path} was written by a newer release", remedy="upgrade casmodels")
-        if version < schema.VERSION:
-            schema.migrate(self._connection)
+        if not version:
+            schema.create(self._connection)
+        elif version < schema.VERSION:
+            schema.migrate(self._connection, version)
 
 
 def replace_database(temporary: Path, path: Path) -> None:

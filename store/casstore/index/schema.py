@@ -1,15 +1,13 @@
 """The index's tables. FORMAT.md, "Index", describes them; the database may be thrown away and rebuilt.
 
-sqlite-utils runs the migrations and is imported only for that (0.13 s).
+sqlite-utils runs the migrations of older databases and is imported only for that (0.13 s).
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
-
-VERSION = 2
-"""Kept in ``PRAGMA user_version``: the number of migrations below."""
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -64,26 +62,39 @@ ALTER TABLE frames ADD COLUMN sketch BLOB;
 CREATE INDEX frames_key ON frames (key) WHERE key IS NOT NULL;
 """
 
+_STEPS = (_TABLES, _SIMILARITY)
+"""What brings the tables from each version to the next."""
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to this release's tables."""
+VERSION = len(_STEPS)
+"""Kept in ``PRAGMA user_version``."""
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database. Not by way of sqlite-utils: a first pull need not wait for that."""
+    for step in _STEPS:
+        for statement in _statements(step):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a database of an older release to this one's tables."""
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("casstore")
-
-    @migrations()
-    def m001_tables(database: Any) -> None:
-        _execute(database, _TABLES)
-
-    @migrations()
-    def m002_similarity(database: Any) -> None:
-        _execute(database, _SIMILARITY)
-
+    for number, step in enumerate(_STEPS[version:], version + 1):
+        migrations(name=f"m{number:03}")(_executing(step))
     migrations.apply(Database(connection))
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _execute(database: Any, statements: str) -> None:
-    for statement in statements.split(";"):
-        if statement.strip():
+def _executing(step: str) -> Callable[[Any], None]:
+    def execute(database: Any) -> None:
+        for statement in _statements(step):
             database.execute(statement)
+
+    return execute
+
+
+def _statements(step: str) -> list[str]:
+    return [statement for statement in step.split(";") if statement.strip()]

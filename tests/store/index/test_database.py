@@ -57,6 +57,22 @@ def test_writing_rolls_back(path: Path) -> None:
     database.close()
 
 
+def test_an_index_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite3"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in schema._statements(schema._STEPS[0]):
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('a', 'b')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    database = Database(path)
+    assert database.execute("SELECT * FROM meta") == [("a", "b")]
+    assert database.execute("SELECT key, sketch FROM frames") == []
+    assert database.execute("PRAGMA user_version") == [(schema.VERSION,)]
+    database.close()
+    Database(path).close()
+
+
 def test_a_newer_index(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
