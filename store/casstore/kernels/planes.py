@@ -17,24 +17,7 @@ import numpy as np
 from casstore.kernels.compiled import PLANES, Kernel
 from casstore.kernels.words import WORD_TYPES, Plane, Words, aligned
 
-<<<<<<< HEAD:store/casstore/kernels/planes.py
 _BLOCK_BYTES: Final = 1 << 20  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
-=======
-WORD_TYPES: Final[dict[int, np.dtype[Any]]] = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
-"""The widths in bytes of the words that can be split, and their types. A word of one byte is its only
-plane.
-"""
-
-NUMBA_PAYS_AFTER_BYTES = 1 << 30
-"""What a process must have split and joined before compiled loops would have made up for loading them."""
-
-_BLOCK_BYTES: Final = 1 << 20  # shorter blocks cost NumPy more in calls, longer ones more in cache misses
-
-_log = logging.getLogger(__name__)
-_lock = threading.Lock()
-_kernels: dict[str, _Kernel | None] = {}
-_worked_bytes = 0
->>>>>>> main:store/casstore/kernels.py
 
 
 def split(words: Words, planes: Sequence[Plane]) -> None:
