@@ -113,8 +113,7 @@ def _weighed(counts: Counts) -> Counts:
 def _merge_loop(  # noqa: C901 (one function is what compiles, and what its cache can tell from another)
     flat: Counts, count: int, logarithms: NDArray[np.float64], ends: Plane
 ) -> None:
-    rows = flat.reshape(count, flat.size // count)
-    size = rows.shape[1]
+    size = flat.size // count
 
     def weighed(number: Any) -> Any:
         fraction, exponent = math.frexp(max(number, 1))
@@ -128,40 +127,38 @@ def _merge_loop(  # noqa: C901 (one function is what compiles, and what its cach
         total = _TABLE_COST
         weight = 0
         for symbol in range(size):
-            number = rows[first, symbol] + (rows[second, symbol] if second != first else 0)
+            number = flat[first * size + symbol] + (flat[second * size + symbol] if second != first else 0)
             if number:
                 weight += number
                 total += _SYMBOL_COST - weighed(number)
         return total + weighed(weight)
 
     after = np.arange(1, count + 1)  # the row with which the next group begins; a group lives in its first row
-    before = np.arange(-1, count - 1)
-    costs = np.empty(count, np.int64)
-    gains = np.empty(count, np.int64)
-    none = np.int64(-1 << 62)
-    for row in range(count):
-        costs[row] = cost(row, row)
-    for row in range(count):
-        gains[row] = costs[row] + costs[row + 1] - cost(row, row + 1) if row + 1 < count else none
-    for left in range(count, 1, -1):
-        best = gains.argmax()
-        if gains[best] <= 0 and left <= MAX_TABLES:
+    costs, gains = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    is_new = np.ones(count, np.bool_)  # a group whose cost is not known, nor what joining it with a neighbour gains
+    for left in range(count, 0, -1):
+        row, best = np.int64(0), np.int64(0)
+        while row < count:
+            if is_new[row]:
+                costs[row] = cost(row, row)
+            row = after[row]
+        row = np.int64(0)
+        while after[row] < count:
+            if is_new[row] or is_new[after[row]]:
+                gains[row] = costs[row] + costs[after[row]] - cost(row, after[row])
+            best = row if gains[row] > gains[best] else best
+            row = after[row]
+        if left == 1 or (gains[best] <= 0 and left <= MAX_TABLES):
             break
-        gone = after[best]
-        rows[best] += rows[gone]
-        costs[best] = cost(best, best)
-        after[best] = after[gone]
-        if after[best] < count:
-            before[after[best]] = best
-        gains[gone] = none
-        for changed in (before[best], best):
-            if changed >= 0:
-                other = after[changed]
-                gains[changed] = costs[changed] + costs[other] - cost(changed, other) if other < count else none
-    start = np.int64(0)
-    while start < count:
-        start = after[start]
-        ends[start - 1] = 1
+        for symbol in range(size):
+            flat[best * size + symbol] += flat[after[best] * size + symbol]
+        after[best] = after[after[best]]
+        for other in range(count):
+            is_new[other] = other == best
+    row = np.int64(0)
+    while row < count:
+        row = after[row]
+        ends[row - 1] = 1
 
 
 DELTAS.add("merge", _merge_loop, "int64[]", "int64", "const float64[]", "uint8[]")

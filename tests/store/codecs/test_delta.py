@@ -177,6 +177,14 @@ def test_decay_costs_next_to_nothing(factor: float, steps: int, limit: float) ->
     assert share(words, base) < limit + 0.6 / 4
 
 
+def test_steps_that_no_block_confirms() -> None:
+    random = np.random.default_rng(8)
+    base = WEIGHTS[:8192].view("<u4")
+    steps = (base >> np.uint32(19) & np.uint32(15)) * np.uint32(9) + np.uint32(3)
+    trained = random.integers(1 << 12, 1 << 16, base.size).astype("<u4")
+    encoded(base - np.where(random.random(base.size) < 0.3, steps, trained), base)
+
+
 def test_decayed_words_are_read_as_the_format_says() -> None:
     for factor, steps in ((1 - 2e-6, 30), (1 - 5e-6, 1000)):
         words, base = (each[:9000] for each in decayed(factor, steps))

@@ -113,6 +113,8 @@ def _learn_steps(words: Words, base: Words, commonest: NDArray[np.int64]) -> Dec
     still = np.flatnonzero(~changing)  # two keys stand for each bucket in which the loss is the same throughout
     still = np.repeat(still << 32 + _BUCKET_BITS | (commonest[still] + _LOSS_ZERO), 2)
     keys = np.sort(np.concatenate([keys, still]))
+    if not keys.size:
+        return None
     losses = (keys & _LOSS_MASK) - _LOSS_ZERO
     same = losses[1:] == losses[:-1]
     kept = np.append(same, False) | np.append(False, same)  # one alone was trained, or is an accident
