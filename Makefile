@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip --quiet --disable-pip-version-check
-BENCHES := size speed again startup memory index priority
+BENCHES := size deltas speed again startup memory index priority
 
 .DEFAULT_GOAL := help
 .PHONY: help install lint test test-torch demo bench bench-quick bench-corpus clean
@@ -52,7 +52,7 @@ demo: install $(VENV)/.demo .weights/.installed ## the main job on real weights,
 .bench/venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .bench/venv
 	.bench/venv/bin/$(PIP) install --upgrade 'pip>=25.1'
-	.bench/venv/bin/$(PIP) install --group bench
+	.bench/venv/bin/$(PIP) install -e . --group bench
 	@touch $@
 
 .venv-torch/.zipnn: .venv-torch/.installed
