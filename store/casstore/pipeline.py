@@ -92,7 +92,7 @@ _BATCH_BYTES = 2 << 20
 """Pieces go to the threads in batches of this size or more: to hand one over costs as much as to hash 100 KB."""
 _FEWEST_IN_FLIGHT = 8
 
-_DELTA_PAYS = 0.6
+_DELTA_PAYS = 0.7
 """A delta that leaves more than this share of a chunk is not kept: whoever reads it has to read its base, too."""
 
 

@@ -20,7 +20,7 @@ from casstore.kernels import WORD_TYPES, Words
 _SAMPLES: Final = 8
 """Words in a sketch: 32 bytes of a float32 chunk."""
 
-_WORTH_IT: Final = {1: 0.5, 2: 0.45, 4: 0.55, 8: 0.6}
+_WORTH_IT: Final = {1: 0.5, 2: 0.45, 4: 0.65, 8: 0.7}
 """By bytes per element: a delta is tried where this share of the bits, or less, is to be expected. A chunk stored whole
 takes 0.66 (bfloat16) to 0.85 (float16), and reading it takes no base."""
 
@@ -53,10 +53,10 @@ def item_width(sketched: bytes) -> int:
 
 
 def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> list[Choice]:
-    """What to try for the chunk of a sketch and a length in bytes.
+    """What to try for the chunk of a sketch and a length in bytes, at most two.
 
-    First one whose sample is cast to its exactly, then what promises the smallest delta; nothing where nothing promises
-    to pay. Of equals the first is taken, but one that is stored whole before others.
+    First a delta whose sample is cast to the chunk's exactly, then the whole chunk that promises the smallest delta;
+    nothing where nothing promises to pay. Of equals the first is taken.
     """
     if not mine:
         return []
@@ -70,12 +70,11 @@ def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> li
         for cast in casts_between(their_width, width):
             theirs = apply_cast(cast, candidate.sketch) if cast else np.frombuffer(candidate.sketch, words.dtype)
             bits = _expected_bits(words, theirs)
-            choice = Choice(candidate.digest, cast, not candidate.is_whole)
-            if not bits and (exact is None or (exact.must_be_exact and candidate.is_whole)):
-                exact = choice
             if candidate.is_whole and bits < best_bits:
-                best, best_bits = choice, bits
-    return [choice for choice in (exact, best if best is not exact else None) if choice is not None]
+                best, best_bits = Choice(candidate.digest, cast, must_be_exact=False), bits
+            elif not candidate.is_whole and not bits and exact is None:
+                exact = Choice(candidate.digest, cast, must_be_exact=True)
+    return [choice for choice in (exact, best) if choice is not None]
 
 
 def _expected_bits(words: Words, theirs: Words) -> float:
