@@ -92,8 +92,12 @@ _BATCH_BYTES = 2 << 20
 """Pieces go to the threads in batches of this size or more: to hand one over costs as much as to hash 100 KB."""
 _FEWEST_IN_FLIGHT = 8
 
-_DELTA_PAYS = 0.7
-"""A delta that leaves more than this share of a chunk is not kept: whoever reads it has to read its base, too."""
+_SURELY_PAYS = 0.05
+"""A delta that leaves so little is kept without a look at what would be left otherwise."""
+
+_DELTA_PAYS = 0.9
+"""A delta is kept where it leaves at most this share of what would be left of the chunk by itself: whoever reads it has
+to read its base, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +214,13 @@ def _code_piece(piece: Piece, data: Buffer, known: Known, bases_for: BaseFinder)
 
 def _frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Frame | None:
     coded = codecs.encode_against(data, piece.item_width, base.raw, base.cast, must_be_exact=base.must_be_exact)
-    if coded is None or len(coded[1]) > piece.length * _DELTA_PAYS:
+    if coded is None:
         return None
     codec, payload = coded
+    if len(payload) > piece.length * _SURELY_PAYS:
+        share = codecs.expected_share(data, piece.item_width)
+        if len(payload) > piece.length * share * _DELTA_PAYS:
+            return None
     # Nothing is stored against a cast: it would as well be stored against what it was cast from.
     hint = _hint(piece, data) if codec is codecs.Codec.DELTA else b""
     header = FrameHeader(

@@ -16,9 +16,9 @@ from casstore.chunkers import ShortReadError
 from casstore.chunkers.spans import Piece, Span
 from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import FailedError
-from casstore.pipeline import Base, BlobHashers, Budget, coded_chunks
+from casstore.pipeline import Base, BlobHashers, Budget, CodedChunk, coded_chunks
 from casstore.sources import BytesSource
-from casstore.testing.builders import GRID_BYTES, grid, noise
+from casstore.testing.builders import GRID_BYTES, grid, noise, one_tensor
 from casstore.workers import Workers
 
 
@@ -165,3 +165,21 @@ def test_the_budget_lets_one_piece_through_whatever_its_size() -> None:
     with contextlib.suppress(Exception):
         budget.close()
     assert budget.take(5) is False
+
+
+def test_a_chunk_that_is_small_by_itself_is_stored_whole_whatever_it_is_like(workers: Workers) -> None:
+    data = bytes(3) + b"\x3f" + bytes(4 * 49_999)
+    base = Base(bytes(32), noise(1, len(data)), 0)
+
+    def coded(data: bytes) -> list[CodedChunk]:
+        hashers = BlobHashers(len(data), git=False)
+        source = BytesSource(data)
+        spans = one_tensor("w.4", source)
+        return list(coded_chunks(source, lambda: spans, hashers, lambda _: False, lambda *_: [base], workers, 1 << 20))
+
+    (chunk,) = coded(data)
+    assert chunk.frame is not None
+    assert chunk.frame.header.base == b""
+    (copy,) = coded(bytes(base.raw))
+    assert copy.frame is not None
+    assert copy.frame.header.base == base.digest

@@ -1,6 +1,6 @@
 """Codecs: reversible transforms of one chunk."""
 
-from casstore.codecs.choice import decode, decode_against, encode, encode_against
+from casstore.codecs.choice import decode, decode_against, encode, encode_against, expected_share
 from casstore.codecs.ids import Codec
 
-__all__ = ["Codec", "decode", "decode_against", "encode", "encode_against"]
+__all__ = ["Codec", "decode", "decode_against", "encode", "encode_against", "expected_share"]

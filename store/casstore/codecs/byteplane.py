@@ -45,10 +45,12 @@ class _Mode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """What a sample says: which planes, lowest first, are not worth coding, and whether words repeat."""
+    """What a sample says: which planes, lowest first, are not worth coding, whether words repeat, and the share of the
+    bytes that would be left."""
 
     random: tuple[bool, ...]
     repetitive: bool
+    share: float
 
 
 def encode(raw: Buffer, width: int, lead_bytes: int = 0) -> Buffer | None:
@@ -87,6 +89,12 @@ def encode(raw: Buffer, width: int, lead_bytes: int = 0) -> Buffer | None:
     front = b"".join([_HEADER.pack(width, lead_bytes, low_bytes), *entries, *ends])
     payload[: len(front)] = np.frombuffer(front, np.uint8)
     return payload[:position].data
+
+
+def expected_share(raw: Buffer, width: int) -> float:
+    """About the share that `encode` would leave of words of ``width`` bytes, from 0 to 1, going by samples."""
+    words: Words = np.frombuffer(raw, WORD_TYPES[width], count=len(raw) // width)
+    return _look(words, width - _low_zero_bytes(words)).share
 
 
 def decode(stored: Buffer, raw_length: int) -> Buffer:
@@ -136,9 +144,10 @@ def _look(words: Words, kept: int) -> _Outlook:
     counts = np.array([np.bincount(plane, minlength=256) for plane in planes]).reshape(-1, 256)
     bits = entropy_bits(counts)
     # The lowest plane is the noisiest: where even that repeats, so do the words.
-    if kept and zstd.probe(planes[0].data) < bits[0] / 8 * _REPETITIVE:
-        return _Outlook((False,) * kept, repetitive=True)
-    return _Outlook(tuple(bool(plane >= _RANDOM_BITS) for plane in bits), repetitive=False)
+    share = float(np.minimum(bits, 8).sum()) / (8 * words.itemsize)
+    if kept and (left := zstd.probe(planes[0].data)) < bits[0] / 8 * _REPETITIVE:
+        return _Outlook((False,) * kept, repetitive=True, share=min(left, share))
+    return _Outlook(tuple(bool(plane >= _RANDOM_BITS) for plane in bits), repetitive=False, share=share)
 
 
 def _encode_plane(plane: Plane, repetitive: bool) -> tuple[_Mode, Buffer]:

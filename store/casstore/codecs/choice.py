@@ -60,6 +60,13 @@ def encode_against(
     return against.encode(raw, item_width, base, cast, must_be_exact=must_be_exact)
 
 
+def expected_share(raw: Buffer, item_width: int) -> float:
+    """About the share that `encode` would leave of elements of 1, 2, 4 or 8 bytes, from 0 to 1, going by samples."""
+    from casstore.codecs import byteplane
+
+    return byteplane.expected_share(raw, item_width)
+
+
 def decode_against(codec: int, stored: Buffer, raw_length: int, base: Buffer, cast: int) -> Buffer:
     """The same as `decode` for a chunk that was stored against a base."""
     from casstore.codecs import against
