@@ -193,7 +193,7 @@ def test_decayed_words_are_read_as_the_format_says() -> None:
 
 
 def test_threads_do_not_share_their_memory(engine: str) -> None:
-    pairs = [of_kind(kind, 4, 20_000) for kind in ("near", "here and there", "special after noise", "noise") * 4]
+    pairs = [of_kind(kind, 4, 9_000) for kind in ("near", "here and there", "special after noise", "noise") * 4]
     with ThreadPoolExecutor(4) as threads:
         payloads = list(threads.map(lambda pair: delta.encode(*pair), pairs))
         words = threads.map(lambda stored, pair: bytes(delta.decode(stored, pair[1])), payloads, pairs)

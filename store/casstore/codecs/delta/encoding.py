@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casstore.codecs.delta.learning import Learnt, learn_decay
-from casstore.codecs.delta.payload import Payload, Side
+from casstore.codecs.delta.payload import LANE_BITS, Payload, Side
 from casstore.codecs.delta.samples import sample_runs
 from casstore.codecs.delta.scratch import scratch
 from casstore.kernels import Words, aligned
@@ -30,7 +30,7 @@ _EXPONENT_BITS: Final = 4.3
 three bits of the mantissa are among them, which are random.
 """
 
-_FEWEST_LANE_BITS, _MOST_LANE_BITS = 3, 7
+_MOST_LANE_BITS: Final = 7
 _WORDS_PER_LANE_BITS: Final = 12
 """A lane costs four bytes; for 4096 words that is nothing. NumPy is the faster the more lanes there are."""
 
@@ -77,7 +77,7 @@ def _code(found: Differences, tables: Tables) -> tuple[NDArray[np.uint32], NDArr
     coded = found.symbols.size
     if not coded:
         return np.empty(0, np.uint32), np.empty(0, np.uint16)
-    lane_bits = min(max((coded >> _WORDS_PER_LANE_BITS).bit_length() - 1, _FEWEST_LANE_BITS), _MOST_LANE_BITS)
+    lane_bits = min(max((coded >> _WORDS_PER_LANE_BITS).bit_length() - 1, LANE_BITS.start), _MOST_LANE_BITS)
     lanes = np.full(1 << lane_bits, LOWEST_STATE, np.uint32)
     stream = scratch("stream", coded + 1, np.uint16)
     start = encode_symbols(found.symbols, found.contexts, tables.table_of, steps_of(tables.frequencies), lanes, stream)

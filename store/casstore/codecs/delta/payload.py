@@ -20,7 +20,9 @@ from casstore.kernels.tables import MAX_TABLES, Tables
 MAX_PIECES: Final = 1024
 """A decay has no more of them."""
 
-MAX_LANE_BITS: Final = 8
+LANE_BITS: Final = range(3, 9)
+"""With fewer lanes, NumPy would take seconds for a chunk: it decodes one symbol of each lane at a time."""
+
 LESS_LIMIT: Final = 1 << 22
 """A piece of a decay takes fewer units in the last place off at its start."""
 
@@ -85,7 +87,9 @@ class Payload:
     def to_bytes(self) -> bytes:
         """The payload."""
         side = zstd.encode(self.side.to_bytes())
-        header = _HEADER.pack(self.shift, max(self.lanes.size, 1).bit_length() - 1, len(side), self.stream.size)
+        header = _HEADER.pack(
+            self.shift, max(self.lanes.size.bit_length() - 1, LANE_BITS.start), len(side), self.stream.size
+        )
         return b"".join([header, side, self.lanes.tobytes(), self.stream.tobytes(), self.bits.tobytes()])
 
     @classmethod
@@ -93,7 +97,7 @@ class Payload:
         """The payload for so many words of ``width`` bytes; DamagedError if it is none."""
         reader = Reader(stored)
         shift, lane_bits, side_length, stream_words = _HEADER.unpack(reader.take(np.uint8, _HEADER.size).data)
-        if shift >= 8 * width or lane_bits > MAX_LANE_BITS:
+        if shift >= 8 * width or lane_bits not in LANE_BITS:
             raise damaged("its header is none")
         side = Side.from_bytes(
             zstd.decode_at_most(reader.take(np.uint8, side_length).data, _longest_side(words)), words, width
