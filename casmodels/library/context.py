@@ -15,7 +15,7 @@ from casstore.layout import Layout
 from casstore.store import Store as Engine
 
 if TYPE_CHECKING:
-    from casstore.chunkers.spans import RandomAccess, Span
+    from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 
 class Context:
@@ -26,6 +26,7 @@ class Context:
         self.path = path
         self._registry = registry
         self._engine: Engine | None = None
+        self._finder = LateFinder()
 
     @cached_property
     def registry(self) -> Registry:
@@ -40,7 +41,7 @@ class Context:
     def engine(self, *, create: bool = False) -> Engine:
         """The engine. Raises NotAStoreError when there is no store and none is to be made."""
         if self._engine is None:
-            self._engine = Engine.open(self.path, create=create, finder=find_spans, workers=self.config.workers)
+            self._engine = Engine.open(self.path, create=create, finder=self._finder, workers=self.config.workers)
         return self._engine
 
     def existing(self) -> Engine | None:
@@ -58,7 +59,7 @@ class Context:
             if not create and not self.exists:
                 path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="casmodels-"))) / "store"
             yield stack.enter_context(
-                Engine.open(path, create=True, finder=find_spans, workers=workers, initializer=initializer)
+                Engine.open(path, create=True, finder=self._finder, workers=workers, initializer=initializer)
             )
 
     @property
@@ -73,8 +74,16 @@ class Context:
             self._engine = None
 
 
-def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
-    """As `casmodels.formats.find_spans`, which is imported when the first file is put in."""
-    from casmodels import formats
+class LateFinder:
+    """A `casmodels.formats.Finder`, which is made when the first file is put in."""
 
-    return formats.find_spans(name, source)
+    def __init__(self) -> None:
+        self._finder: SpanFinder | None = None
+
+    def __call__(self, name: str, source: RandomAccess) -> Sequence[Span]:
+        """As `casmodels.formats.Finder`."""
+        if self._finder is None:
+            from casmodels.formats import Finder
+
+            self._finder = Finder()
+        return self._finder(name, source)
