@@ -8,8 +8,8 @@ from typing import Final
 from casmodels.formats.layout import DoubtError
 from casstore.chunkers.spans import RandomAccess
 
-MAX_STEPS: Final = 4_000_000
-"""Numbers that are read from one file. A vocabulary of a million words takes one million; the cap some 3 s."""
+MAX_STEPS: Final = 2_000_000
+"""Numbers that are read from one file. A vocabulary of a million words takes one million; the cap some 2 s."""
 
 _WINDOW_BYTES: Final = 64 << 10
 _U32: Final = struct.Struct("<I")

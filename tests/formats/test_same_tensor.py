@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 import zipfile
 from itertools import permutations
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from casmodels import Store as Library
 from casmodels.formats import Finder
 from casstore.store import Store
 from tests.formats.arrays import FORMATS, Arrays, as_hdf5, as_onnx, as_safetensors, described, onnx_model, some_arrays
@@ -88,6 +91,35 @@ def test_external_data_of_onnx_is_cut_as_a_model_said_before(tmp_path: Path) -> 
         _added(store, "model.safetensors", as_safetensors(arrays))
         _added(store, "onnx/model.onnx", model.read_bytes())
         assert _added(store, "onnx/model.onnx_data", data.read_bytes()) < 12_000
+
+
+def test_a_checkpoint_of_which_only_the_external_data_changed_stores_what_changed(tmp_path: Path) -> None:
+    arrays = _large_arrays()
+    directory = tmp_path / "model"
+    directory.mkdir()
+    model, data = _external(directory, arrays)
+    long_ago = time.time() - 60  # so that the model is known as unchanged, and not read
+    os.utime(model, (long_ago, long_ago))
+    with Library(tmp_path / "store") as store:
+        store.checkpoint("m", directory)
+    data.write_bytes(data.read_bytes()[:-4] + b"new!")
+    with Library(tmp_path / "store") as store:
+        result = store.checkpoint("m", directory)
+        assert result.read_files == 1
+        assert result.stored_bytes < arrays["large"].nbytes + 12_000
+        store.checkout("m", tmp_path / "out")
+    assert (tmp_path / "out" / data.name).read_bytes() == data.read_bytes()
+
+
+def test_a_file_that_was_stored_as_opaque_can_be_stored_again_with_spans(tmp_path: Path) -> None:
+    _, data = _external(tmp_path, _large_arrays())
+    with Store.open(tmp_path / "store", create=True, finder=Finder()) as store:
+        _added(store, "model.onnx_data", data.read_bytes())
+        with store.writing() as transaction:
+            stored = transaction.add_file(data)
+            transaction.commit()
+        with store.reading() as reader:
+            assert b"".join(reader.open_blob(stored.info.sha256).stream()) == data.read_bytes()
 
 
 def test_external_data_of_which_no_model_tells_is_opaque(tmp_path: Path) -> None:
