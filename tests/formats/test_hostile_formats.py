@@ -16,7 +16,7 @@ from casmodels.formats import find_spans
 from casmodels.formats.cursor import MAX_STEPS
 from tests.formats.arrays import as_gguf, as_hdf5, as_npz, as_onnx
 from tests.formats.building import BytesSource, archive, spans_of
-from tests.formats.test_onnx import bytes_field, model, number_field, varint
+from tests.formats.protobuf import bytes_field, model, number_field, varint
 
 _ARRAYS = {
     "a.weight": np.ones((3, 4), "<f4"),
