@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Sequence
 from typing import Final
 
 from casmodels.formats.external import ExternalTensors
-from casmodels.formats.layout import DoubtError
+from casmodels.formats.layout import BAD_BYTES, DoubtError
 from casmodels.formats.safetensors import looks_like_safetensors, safetensors_spans
 from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 _log = logging.getLogger(__name__)
 _HEAD_BYTES = 9
-
-_BAD_BYTES = (
-    DoubtError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-)
-"""What readers raise for bytes that are not what they seem; an OSError says that the file cannot be read."""
 
 
 class Finder:
@@ -50,7 +37,7 @@ class Finder:
                 spans = self._onnx_spans(name, source)
             elif (reader := _reader(head)) is not None:
                 return reader(name, source)
-        except _BAD_BYTES as error:
+        except BAD_BYTES as error:
             _log.debug("%s is kept as opaque bytes: %s", name, error)
         return spans or self._external.spans(name, source)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,19 @@ MAX_DIMENSIONS: Final = 64
 
 class DoubtError(Exception):
     """A file does not hold what it claims, or claims what is not understood: it is opaque bytes."""
+
+
+BAD_BYTES: Final = (
+    DoubtError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
+"""What readers raise for bytes that are not what they seem; an OSError says that the file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casmodels import Store as Library
 from casmodels.formats import Finder
+from casmodels.formats.external import ExternalTensors
+from casmodels.formats.onnx import OnnxLayout
+from casstore.chunkers.spans import Span
 from casstore.store import Store
 from tests.formats.arrays import FORMATS, Arrays, as_hdf5, as_onnx, as_safetensors, described, onnx_model, some_arrays
 
@@ -145,6 +150,28 @@ class _Source:
 
     def read_at(self, offset: int, length: int) -> bytes:
         return self._data[offset : offset + length]
+
+
+def test_what_models_told_is_forgotten_when_it_gets_too_much() -> None:
+    told = ExternalTensors()
+    size_bytes = 2 << 20
+    for number in range(5):
+        spans = [Span(8 * place, 8, 8, 8) for place in range(60_000)]
+        spans.append(Span(size_bytes - 8, 8, 8, 8))
+        told.remember(f"{number}.onnx", OnnxLayout([], {f"{number}.data": spans}))
+    kept = [bool(told.spans(f"{number}.data", _Source(bytes(size_bytes)))) for number in range(5)]
+    assert kept == [False, False, True, True, True]
+
+
+@given(st.lists(st.builds(Span, *(st.integers(-9, 3 << 20) for _ in range(2)), st.just(4), st.just(4))))
+def test_whatever_models_told_the_spans_are_sound(spans: list[Span]) -> None:
+    told = ExternalTensors()
+    told.remember("m.onnx", OnnxLayout([], {"m.data": spans}))
+    end = 0
+    for span in told.spans("m.data", _Source(bytes(2 << 20))):
+        assert span.offset >= end
+        end = span.offset + span.length
+    assert end <= 2 << 20
 
 
 def test_a_wrong_model_beside_external_data_harms_nobody(tmp_path: Path) -> None:
