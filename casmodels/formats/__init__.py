@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from casmodels.formats.find import find_spans
+from casmodels.formats.find import Finder, find_spans
 
-__all__ = ["find_spans"]
+__all__ = ["Finder", "find_spans"]

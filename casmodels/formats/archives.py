@@ -76,6 +76,24 @@ class Archive:
         return self._source.read_at(member.offset, member.length)
 
 
+class Part:
+    """A member, as a file of its own."""
+
+    def __init__(self, source: RandomAccess, member: Member) -> None:
+        self._source = source
+        self._member = member
+
+    @property
+    def size_bytes(self) -> int:
+        """The member's length."""
+        return self._member.length
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Bytes of the member; fewer only at its end."""
+        left = max(0, self._member.length - offset)
+        return self._source.read_at(self._member.offset + offset, min(length, left))
+
+
 class _Window:
     """As much of a file object as `zipfile` needs to find the directory; never more than the cap."""
 

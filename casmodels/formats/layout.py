@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from blake3 import blake3
@@ -18,6 +20,19 @@ MAX_DIMENSIONS: Final = 64
 
 class DoubtError(Exception):
     """A file does not hold what it claims, or claims what is not understood: it is opaque bytes."""
+
+
+BAD_BYTES: Final = (
+    DoubtError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
+"""What readers raise for bytes that are not what they seem; an OSError says that the file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,16 @@ def similarity_key(name: str, shape: Sequence[int]) -> bytes:
     """The first 8 bytes of the BLAKE3 over shape and name: equal in every format and precision."""
     text = f"{','.join(map(str, shape))}\0{name}"
     return blake3(text.encode("utf-8", "surrogatepass")).digest(KEY_BYTES)
+
+
+def strided_key(name: str, shape: Sequence[int], stride: Sequence[int]) -> bytes:
+    """The similarity key, if the elements lie in the order of the dimensions; else one that has their order in it.
+
+    ``stride`` counts elements, one number for each dimension.
+    """
+    rows_first = [step for size, step in zip(shape, stride, strict=True) if size != 1]
+    in_order = all(former >= latter for former, latter in pairwise(rows_first))
+    return similarity_key(name if in_order else f"{name}{tuple(stride)}", shape)
 
 
 def checked(spans: Iterable[Span], size_bytes: int) -> list[Span]:

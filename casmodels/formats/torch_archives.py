@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 from casmodels.formats.archives import Archive, Member
@@ -24,11 +23,11 @@ from casmodels.formats.layout import (
     DoubtError,
     ElementType,
     checked,
-    similarity_key,
+    strided_key,
 )
 from casmodels.formats.pickles import MAX_PICKLE_BYTES, Global, Tensor, read_pickle
 from casmodels.formats.tensor_names import tensor_names
-from casstore.chunkers.spans import RandomAccess, Span
+from casstore.chunkers.spans import Span
 
 _PICKLES: Final = {"data.pkl": "data", "constants.pkl": "constants"}
 """The pickles of an archive, and the folder of each one's storages; the second is TorchScript's."""
@@ -72,9 +71,13 @@ class _Stretch:
     key: bytes
 
 
-def torch_spans(source: RandomAccess) -> list[Span]:
+def is_torch_archive(archive: Archive) -> bool:
+    """Whether some member is what torch calls a pickle."""
+    return any(name.endswith("/data.pkl") for name in archive.names())
+
+
+def torch_spans(archive: Archive, size_bytes: int) -> list[Span]:
     """The tensors of a torch archive; raises DoubtError or what the readers below do for anything else."""
-    archive = Archive(source)
     root = _root(archive)
     keyed = _is_little_endian(archive, root)
     spans: list[Span] = []
@@ -88,7 +91,7 @@ def torch_spans(source: RandomAccess) -> list[Span]:
             storage = archive.member(f"{root}/{folder}/{key}")
             if storage is not None and storage.length:
                 spans += _storage_spans(storage, tensors, names)
-    return checked(spans, source.size_bytes)
+    return checked(spans, size_bytes)
 
 
 def _root(archive: Archive) -> str:
@@ -183,6 +186,4 @@ def _key(tensor: Tensor, names: dict[Tensor, str]) -> bytes:
     name = names.get(tensor)
     if name is None:
         return b""
-    rows_first = [(size, stride) for size, stride in zip(tensor.shape, tensor.stride, strict=True) if size != 1]
-    in_order = all(former[1] >= latter[1] for former, latter in pairwise(rows_first))
-    return similarity_key(name, tensor.shape) if in_order else similarity_key(f"{name}{tensor.stride}", tensor.shape)
+    return strided_key(name, tensor.shape, tensor.stride)

@@ -16,7 +16,7 @@ from casstore.layout import Layout
 from casstore.store import Store as Engine
 
 if TYPE_CHECKING:
-    from casstore.chunkers.spans import RandomAccess, Span
+    from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 
 class Context:
@@ -27,6 +27,7 @@ class Context:
         self.path = path
         self._registry = registry
         self._engine: Engine | None = None
+        self._finder = LateFinder()
 
     @cached_property
     def registry(self) -> Registry:
@@ -65,7 +66,7 @@ class Context:
     ) -> Engine:
         settings = Settings(deltas=self.config.deltas)
         return Engine.open(
-            path, create=create, finder=find_spans, workers=workers, initializer=initializer, settings=settings
+            path, create=create, finder=self._finder, workers=workers, initializer=initializer, settings=settings
         )
 
     @property
@@ -80,8 +81,16 @@ class Context:
             self._engine = None
 
 
-def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
-    """As `casmodels.formats.find_spans`, which is imported when the first file is put in."""
-    from casmodels import formats
+class LateFinder:
+    """A `casmodels.formats.Finder`, which is made when the first file is put in."""
 
-    return formats.find_spans(name, source)
+    def __init__(self) -> None:
+        self._finder: SpanFinder | None = None
+
+    def __call__(self, name: str, source: RandomAccess) -> Sequence[Span]:
+        """As `casmodels.formats.Finder`."""
+        if self._finder is None:
+            from casmodels.formats import Finder
+
+            self._finder = Finder()
+        return self._finder(name, source)

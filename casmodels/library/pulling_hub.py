@@ -138,7 +138,8 @@ class HubPull:
         progress.expect(len(wanted), sum(file.size_bytes for file in wanted))
         files: dict[str, list[UpstreamFile]] = {}
         downloads: dict[str, Download] = {}
-        for file in wanted:
+        # Models of ONNX first: they say where tensors lie in other files.
+        for file in sorted(wanted, key=lambda file: not file.path.endswith(".onnx")):
             still_needed = None if self._pull.options.force else partial(self._is_missing, transaction, file)
             download = self._hub.download(listing, file, still_needed)
             files.setdefault(download.key, []).append(file)

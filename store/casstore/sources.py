@@ -20,6 +20,11 @@ class FileSource:
         self.status = os.fstat(descriptor)
 
     @property
+    def path(self) -> Path:
+        """Where the file lies, for a span finder that looks at what lies beside it."""
+        return Path(self._path)
+
+    @property
     def size_bytes(self) -> int:
         """The file's size when it was opened."""
         return self.status.st_size
