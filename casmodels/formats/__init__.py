@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from casmodels.formats.find import find_spans
+from casmodels.formats.find import find_spans, read_tensors
+from casmodels.formats.layout import DoubtError, StoredTensor
 
-__all__ = ["find_spans"]
+__all__ = ["DoubtError", "StoredTensor", "find_spans", "read_tensors"]

@@ -75,8 +75,8 @@ class _Stretch:
 def torch_spans(source: RandomAccess) -> list[Span]:
     """The tensors of a torch archive; raises DoubtError or what the readers below do for anything else."""
     archive = Archive(source)
-    root = _root(archive)
-    keyed = _is_little_endian(archive, root)
+    root = root_of(archive)
+    keyed = is_little_endian(archive, root)
     spans: list[Span] = []
     for pickle, folder in _PICKLES.items():
         member = archive.member(f"{root}/{pickle}")
@@ -91,7 +91,7 @@ def torch_spans(source: RandomAccess) -> list[Span]:
     return checked(spans, source.size_bytes)
 
 
-def _root(archive: Archive) -> str:
+def root_of(archive: Archive) -> str:
     """The folder that everything is in, which every writer calls as it likes."""
     roots = [name.removesuffix("/data.pkl") for name in archive.names() if name.endswith("/data.pkl")]
     if len(roots) != 1 or "/" in roots[0]:
@@ -99,7 +99,7 @@ def _root(archive: Archive) -> str:
     return roots[0]
 
 
-def _is_little_endian(archive: Archive, root: str) -> bool:
+def is_little_endian(archive: Archive, root: str) -> bool:
     """Whether the numbers are as in a safetensors file; torch did not say so before 2.1, where all were."""
     member = archive.member(f"{root}/byteorder")
     return member is None or archive.read(member, len("little")) == b"little"
