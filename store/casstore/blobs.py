@@ -18,7 +18,7 @@ from casstore.frames import FrameKind
 from casstore.recipes import Part, Recipe
 
 _KEPT_CHUNKS = 2
-_WAITING_CHUNKS = 256
+_WAITING_CHUNKS = 64
 
 _Place = tuple[int, memoryview]
 """Memory, and the byte of the blob that its first byte is to be."""
@@ -100,6 +100,7 @@ class BlobReader:
                 if len(pending) >= _WAITING_CHUNKS:
                     pending.popleft().result()
                 memory = [place for _, _, place in group]
+                self._engine.foresee(FrameKind.CHUNK, group[0][1].chunk)
                 pending.append(self._engine.workers.code(self._fill, begin, group[0][1], memory))
             while pending:
                 pending.popleft().result()

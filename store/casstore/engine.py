@@ -64,6 +64,12 @@ class Engine:
             raise NotFoundError(f"{_what(kind, digest)} is not in the store")
         return self.content_at(row, check=check, out=out)
 
+    def foresee(self, kind: FrameKind, digest: bytes) -> None:
+        """Say that a frame will soon be wanted, so that the disk works while the coders do."""
+        row = self.ledger.rows.frame(kind, digest)
+        if row is not None:
+            self.packs.foresee(row.pack, row.offset, row.length)
+
     def content_at(self, row: FrameRow, *, check: bool = True, out: memoryview | None = None) -> Buffer:
         """The same for a row that was looked up before. Raises FailedError when reading fails for another reason."""
         what = _what(row.kind, row.digest)
