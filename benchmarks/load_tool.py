@@ -1,10 +1,10 @@
 """Loads a model's tensors in a process of its own and says, as JSON, how long that took and what memory it needed.
 
 `python -m benchmarks.load_tool SPARE_BYTES casmodels STORE NAME` or `… safetensors FILE`. Both load into torch; every
-page of every tensor is touched before the clock stops, since safetensors maps the file and reads it when it is first used.
+page of every tensor is touched before the clock stops, since safetensors maps the file and reads it when it is used.
 
-Before the clock starts, SPARE_BYTES of memory are taken, touched and given back. A virtual machine's host gives it pages
-when they are first touched, which can take longer than the load; what is measured is the loading, not the host.
+Before the clock starts, SPARE_BYTES of memory are taken, touched and given back. A virtual machine's host gives it
+pages when they are first touched, which can take longer than the load; what is measured is the loading, not the host.
 """
 
 from __future__ import annotations
