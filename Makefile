@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip --quiet --disable-pip-version-check
-BENCHES := size deltas speed again startup memory index priority
+BENCHES := size deltas speed again startup memory load index priority
 
 .DEFAULT_GOAL := help
 .PHONY: help install lint test test-torch demo bench bench-quick bench-corpus clean

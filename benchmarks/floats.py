@@ -31,6 +31,29 @@ def write_tensor(path: Path, size_bytes: int, dtype: str, seed: int) -> None:
             count -= min(count, BLOCK_ELEMENTS)
 
 
+def write_layers(path: Path, size_bytes: int, seed: int) -> None:
+    """A safetensors file in bf16 of layers as a transformer has them: matrices of 32 MiB, each with a small vector."""
+    import numpy as np
+
+    rows, columns = 4096, 4096
+    header: dict[str, object] = {}
+    offset = 0
+    for number in range(max(size_bytes // (2 * rows * columns), 1)):
+        for name, shape in (("weight", [rows, columns]), ("bias", [rows])):
+            end = offset + 2 * rows * (columns if name == "weight" else 1)
+            header[f"layers.{number}.{name}"] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
+            offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    random = np.random.default_rng(seed)
+    with path.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        while offset:
+            count = min(offset // 2, BLOCK_ELEMENTS)
+            stream.write(_block(random, count, "BF16").data)
+            offset -= 2 * count
+
+
 def write_opaque(path: Path, size_bytes: int, seed: int) -> None:
     """Random bytes and text by turns, a MiB of each: some of it shrinks, none of it repeats."""
     import numpy as np

@@ -65,10 +65,14 @@ class Workplace:
 
     def run_synced(self, script: str, place: Path) -> Usage:
         """As `run`, with cold caches before it and the file system of `place` synced inside the time."""
+        return self.run_cold(f"{script}\nsync -f {quote(str(place))}")
+
+    def run_cold(self, script: str) -> Usage:
+        """As `run`, with cold caches before it."""
         if self.drop_caches:
             os.sync()
             DROP_CACHES.write_text("3")
-        return self.run(f"{script}\nsync -f {quote(str(place))}")
+        return self.run(script)
 
     def parameters(self) -> dict[str, object]:
         return {"runs": self.runs, "quick": self.quick, "cold_caches": self.drop_caches}

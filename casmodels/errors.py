@@ -23,6 +23,16 @@ class MissingExtraError(InvalidInputError):
         self.extra = extra
 
 
+class MissingPackageError(InvalidInputError):
+    """Something is asked for that needs a package which is not installed, and which casmodels does not bring."""
+
+    kind = "missing-package"
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} is not installed", remedy=f"run `pip install {package}`")
+        self.package = package
+
+
 class RegistryError(InvalidInputError):
     """Model specs contradict each other, such as two that claim one alias."""
 
@@ -51,6 +61,26 @@ class UnknownVersionError(NotFoundError):
     """The name exists, the version does not."""
 
     kind = "unknown-version"
+
+
+class UnknownTensorError(NotFoundError):
+    """The version has no tensor of that name; ``nearest`` are the names most like it."""
+
+    kind = "unknown-tensor"
+
+    def __init__(self, version: str, tensor: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches
+
+        self.nearest = tuple(get_close_matches(tensor, known, n=3, cutoff=0.4))
+        hint = f"did you mean {' or '.join(self.nearest)}?" if self.nearest else f"it has {len(known)} others"
+        super().__init__(f"{version} has no tensor {tensor!r}", remedy=hint)
+        self.tensor = tensor
+
+
+class UnreadableWeightsError(InvalidInputError):
+    """A file of weights, or a tensor in it, is kept in a way that is not understood; its bytes may still be right."""
+
+    kind = "unreadable-weights"
 
 
 class WrongBytesError(IntegrityError):
@@ -106,6 +136,7 @@ __all__ = [
     "ConfigurationError",
     "InterruptedPullError",
     "MissingExtraError",
+    "MissingPackageError",
     "MissingRevisionError",
     "MissingUpstreamError",
     "NameTakenError",
@@ -114,7 +145,9 @@ __all__ = [
     "RegistryError",
     "StoreError",
     "UnknownModelError",
+    "UnknownTensorError",
     "UnknownVersionError",
+    "UnreadableWeightsError",
     "UpstreamError",
     "WrongBytesError",
 ]

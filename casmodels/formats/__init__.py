@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from casmodels.formats.find import Finder, find_spans
+from casmodels.formats.find import Finder, find_spans, read_tensors
+from casmodels.formats.layout import DoubtError, StoredTensor
 
-__all__ = ["Finder", "find_spans"]
+__all__ = ["DoubtError", "Finder", "StoredTensor", "find_spans", "read_tensors"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from casmodels.formats.external import ExternalTensors
-from casmodels.formats.layout import BAD_BYTES, DoubtError
-from casmodels.formats.safetensors import looks_like_safetensors, safetensors_spans
+from casmodels.formats.layout import BAD_BYTES, DoubtError, StoredTensor
+from casmodels.formats.safetensors import looks_like_safetensors, safetensors_spans, safetensors_tensors
 from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 _log = logging.getLogger(__name__)
@@ -52,6 +52,35 @@ class Finder:
 def find_spans(name: str, source: RandomAccess) -> Sequence[Span]:
     """What a `Finder` that has seen no other file finds."""
     return Finder()(name, source)
+
+
+def read_tensors(source: RandomAccess) -> list[StoredTensor]:
+    """The tensors of a safetensors file or a torch archive.
+
+    Raises DoubtError, which says why, where the file is neither or contradicts itself.
+    """
+    head = source.read_at(0, _HEAD_BYTES)
+    try:
+        if looks_like_safetensors(head, source.size_bytes):
+            return safetensors_tensors(source)
+        if _reader(head) is _archive_spans:
+            return _archive_tensors(source)
+    except DoubtError:
+        raise
+    except BAD_BYTES as error:
+        raise DoubtError(str(error) or "its bytes contradict each other") from error
+    raise DoubtError("it is neither a safetensors file nor an archive of torch 1.6 or newer")
+
+
+def _archive_tensors(source: RandomAccess) -> list[StoredTensor]:
+    from zipfile import BadZipFile
+
+    from casmodels.formats.torch_tensors import torch_tensors
+
+    try:
+        return torch_tensors(source)
+    except BadZipFile as error:
+        raise DoubtError(str(error)) from error
 
 
 def _reader(head: bytes) -> SpanFinder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,63 @@ class ElementType:
         if bits % 8:
             raise DoubtError("a tensor that ends within a byte")
         return bits // 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a file: bytes ``storage_at`` to ``storage_at + storage_bytes`` of it hold the numbers.
+
+    ``dtype`` is what safetensors calls the type (``C128`` and ``C32`` are torch's alone); ``offset`` and ``stride``
+    count elements within the storage, and without a stride it is dense with its rows first. Where there is a
+    ``problem``, that is why it cannot be read.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    storage_at: int
+    storage_bytes: int
+    item_bits: int
+    offset: int = 0
+    stride: tuple[int, ...] | None = None
+    problem: str = ""
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def length(self) -> int:
+        """Its numbers' bytes, put end to end."""
+        return self.elements * self.item_bits // 8
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the numbers lie end to end, rows first."""
+        return self.stride is None or rows_first(self.shape, self.stride)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The bytes of the storage, from and to, that its elements touch."""
+        if not self.elements:
+            return 0, 0
+        width = self.item_bits // 8
+        if self.stride is None:
+            return self.offset * width, self.offset * width + self.length
+        last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
+        return self.offset * width, (self.offset + last + 1) * width
+
+
+def rows_first(shape: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether these strides, in elements, are those of a dense tensor whose last dimension runs fastest."""
+    step = 1
+    for size, stride_of in zip(reversed(shape), reversed(stride), strict=True):
+        if size != 1:
+            if stride_of != step:
+                return False
+            step *= size
+    return True
 
 
 def _whole(width: int) -> ElementType:

@@ -40,9 +40,10 @@ class Table:
 
 @dataclass(slots=True)
 class Made:
-    """What some unknown callable gives: its arguments, and the state set afterwards."""
+    """What some unknown callable gives: its arguments, and the state set afterwards. ``maker`` is its name, if any."""
 
     parts: list[Value]
+    maker: Global | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,17 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A view of a storage; offset, shape and stride count elements. ``dtype`` is set for untyped storages."""
+    """A view of a storage; offset, shape and stride count elements. ``dtype`` is set for untyped storages.
+
+    ``is_plain`` says that the values are what the storage holds: not their conjugates or negatives, not quantised.
+    """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: Global | None = None
+    is_plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class _Mark:
 
 _MARK: Final = _Mark()
 _REBUILD: Final = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"}
+_METADATA_AT: Final = {"_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7}
+"""Which argument tells of conjugates and negatives, where there is any."""
 _PARAMETER: Final = {"_rebuild_parameter", "_rebuild_parameter_with_state"}
 
 
@@ -166,16 +173,17 @@ class _Machine:
             return self.call(arguments[0], arguments[2])
         if (function.module, function.name) == ("collections", "OrderedDict") and not arguments:
             return Table()
-        return Made([arguments])
+        return Made([arguments], function)
 
     def tensor(self, function: str, arguments: tuple[Value, ...]) -> Value:
         storage, offset, shape, stride = arguments[:4]
         dtype = arguments[6] if function == "_rebuild_tensor_v3" and len(arguments) > 6 else None
         if not isinstance(storage, Storage) or not all(map(_are_sizes, ((offset,), shape, stride))):
-            return Made([arguments])
+            return Made([arguments], Global("torch._utils", function))
         if len(self.tensors) >= MAX_TENSORS:
             raise DoubtError("too many tensors")
-        made = Tensor(storage, offset, shape, stride, dtype if isinstance(dtype, Global) else None)
+        dtype = dtype if isinstance(dtype, Global) else None
+        made = Tensor(storage, offset, shape, stride, dtype, _is_plain(function, arguments))
         self.tensors.append(made)
         return made
 
@@ -184,6 +192,15 @@ class _Machine:
             case ("storage", Global() as kind, str() as key, _, int() as count, *_) if count >= 0:
                 return Storage(kind, key, count)
         return Made([pid])
+
+
+def _is_plain(function: str, arguments: tuple[Value, ...]) -> bool:
+    """Whether no metadata says that the numbers stand for others."""
+    place = _METADATA_AT.get(function)
+    if place is None or len(arguments) <= place:
+        return function != "_rebuild_qtensor"
+    metadata = arguments[place]
+    return not metadata.pairs if isinstance(metadata, Table) else not metadata
 
 
 def _are_sizes(values: Value) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from casmodels.formats.layout import (
@@ -22,6 +22,7 @@ from casmodels.formats.layout import (
     SIX_BITS,
     TWO_BYTES,
     DoubtError,
+    StoredTensor,
     checked,
     similarity_key,
 )
@@ -76,22 +77,40 @@ def looks_like_safetensors(head: bytes, size_bytes: int) -> bool:
 
 
 def safetensors_spans(source: RandomAccess) -> list[Span]:
-    """The tensors of a safetensors file; raises DoubtError or ValueError for a wrong header."""
+    """The spans of a safetensors file; raises DoubtError or ValueError for a wrong header."""
+    return _spans(safetensors_tensors(source), source)
+
+
+def safetensors_tensors(source: RandomAccess) -> list[StoredTensor]:
+    """The tensors of a safetensors file, in the header's order; raises as `safetensors_spans`."""
+    tensors = _tensors(source)
+    _spans(tensors, source)
+    return tensors
+
+
+def _spans(tensors: Iterable[StoredTensor], source: RandomAccess) -> list[Span]:
+    spans = []
+    for tensor in tensors:
+        if tensor.storage_bytes:
+            kind, key = _TYPES[tensor.dtype], similarity_key(tensor.name, tensor.shape)
+            spans.append(Span(tensor.storage_at, tensor.storage_bytes, kind.item_width, kind.block_bytes, key))
+    return checked(spans, source.size_bytes)
+
+
+def _tensors(source: RandomAccess) -> list[StoredTensor]:
     header_bytes = int.from_bytes(source.read_at(0, _PREFIX_BYTES), "little")
     header = source.read_at(_PREFIX_BYTES, header_bytes)
     if len(header) != header_bytes:
         raise DoubtError("the header is cut short")
     data_start = _PREFIX_BYTES + header_bytes
     names: set[str] = set()
-    spans = []
+    tensors = []
     for name, entry in _entries(header):
         if name in names or len(names) >= MAX_TENSORS:
             raise DoubtError("a tensor is named twice, or there are too many")
         names.add(name)
-        span = _span(name, entry, data_start)
-        if span.length:
-            spans.append(span)
-    return checked(spans, source.size_bytes)
+        tensors.append(_tensor(name, entry, data_start))
+    return tensors
 
 
 def _entries(header: bytes) -> Iterator[tuple[str, bytes]]:
@@ -117,7 +136,7 @@ def _entries(header: bytes) -> Iterator[tuple[str, bytes]]:
         raise DoubtError("something follows the header")
 
 
-def _span(name: str, entry: bytes, data_start: int) -> Span:
+def _tensor(name: str, entry: bytes, data_start: int) -> StoredTensor:
     pairs = json.loads(entry, object_pairs_hook=list)
     fields = dict(pairs)
     if len(pairs) != 3 or fields.keys() != {"dtype", "shape", "data_offsets"}:
@@ -129,7 +148,7 @@ def _span(name: str, entry: bytes, data_start: int) -> Span:
     start, end = offsets
     if len(shape) > MAX_DIMENSIONS or end - start != kind.length_bytes(shape):
         raise DoubtError("a tensor whose offsets contradict its shape")
-    return Span(data_start + start, end - start, kind.item_width, kind.block_bytes, similarity_key(name, shape))
+    return StoredTensor(name, fields["dtype"], tuple(shape), data_start + start, end - start, kind.bits)
 
 
 def _are_sizes(values: object) -> bool:

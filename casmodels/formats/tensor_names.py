@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from casmodels.formats.pickles import Made, Table, Tensor, Unpickled, Value
 
 MAX_NAME_CHARACTERS: Final = 256
+MAX_PATH_CHARACTERS: Final = 4096
 MAX_DEPTH: Final = 1000
 
 _TRANSPARENT: Final = {"_parameters", "_buffers", "_modules"}
@@ -22,31 +24,56 @@ def tensor_names(unpickled: Unpickled) -> dict[Tensor, str]:
     deep, has none.
     """
     names: dict[Tensor, str] = {}
-    seen: set[int] = set()
-    branches: list[Iterator[tuple[Value, str | None]]] = [iter([(unpickled.root, "")])]
-    while branches:
-        for value, name in branches[-1]:
-            if isinstance(value, Tensor):
-                if name:
-                    names.setdefault(value, name)
-            elif isinstance(value, Table | Made | list | tuple) and id(value) not in seen:
-                seen.add(id(value))
-                if len(branches) < MAX_DEPTH:
-                    branches.append(_children(value, name))
-                    break
-        else:
-            branches.pop()
+    for branch in walk(unpickled):
+        if isinstance(branch.value, Tensor) and branch.name:
+            names.setdefault(branch.value, branch.name)
     return names
 
 
-def _children(
-    value: Table | Made | list[Value] | tuple[Value, ...], name: str | None
-) -> Iterator[tuple[Value, str | None]]:
-    if isinstance(value, Table):
-        return ((child, _joined(name, key)) for key, child in value.pairs)
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A value that the root leads to: what the same tensor goes by in other formats, and all of the keys that lead
+    there; None for what has no such name."""
+
+    value: Value
+    name: str | None
+    path: str | None
+
+
+def walk(unpickled: Unpickled) -> Iterator[Branch]:
+    """Every tensor under each of its names, and every table, list or made value once, in the order of the file."""
+    seen: set[int] = set()
+    branches: list[Iterator[Branch]] = [iter([Branch(unpickled.root, "", "")])]
+    while branches:
+        for branch in branches[-1]:
+            value = branch.value
+            if isinstance(value, Tensor):
+                yield branch
+            elif isinstance(value, Table | Made | list | tuple) and id(value) not in seen:
+                seen.add(id(value))
+                yield branch
+                if len(branches) < MAX_DEPTH:
+                    branches.append(_children(branch))
+                    break
+        else:
+            branches.pop()
+
+
+def _children(parent: Branch) -> Iterator[Branch]:
+    value, name, path = parent.value, parent.name, parent.path
     if isinstance(value, Made):
-        return ((child, name) for child in value.parts)
-    return ((child, _joined(name, index)) for index, child in enumerate(value))
+        return (Branch(child, name, path) for child in value.parts)
+    pairs = value.pairs if isinstance(value, Table) else enumerate(value)
+    return (Branch(child, _joined(name, key), _path(path, key)) for key, child in pairs)
+
+
+def _path(path: str | None, key: Value) -> str | None:
+    if path is None or not (isinstance(key, str) or type(key) is int):
+        return None
+    if key in _TRANSPARENT:
+        return path
+    joined = f"{path}.{key}" if path else str(key)
+    return joined if len(joined) <= MAX_PATH_CHARACTERS else None
 
 
 def _joined(name: str | None, key: Value) -> str | None:

@@ -78,8 +78,8 @@ def is_torch_archive(archive: Archive) -> bool:
 
 def torch_spans(archive: Archive, size_bytes: int) -> list[Span]:
     """The tensors of a torch archive; raises DoubtError or what the readers below do for anything else."""
-    root = _root(archive)
-    keyed = _is_little_endian(archive, root)
+    root = root_of(archive)
+    keyed = is_little_endian(archive, root)
     spans: list[Span] = []
     for pickle, folder in _PICKLES.items():
         member = archive.member(f"{root}/{pickle}")
@@ -94,7 +94,7 @@ def torch_spans(archive: Archive, size_bytes: int) -> list[Span]:
     return checked(spans, size_bytes)
 
 
-def _root(archive: Archive) -> str:
+def root_of(archive: Archive) -> str:
     """The folder that everything is in, which every writer calls as it likes."""
     roots = [name.removesuffix("/data.pkl") for name in archive.names() if name.endswith("/data.pkl")]
     if len(roots) != 1 or "/" in roots[0]:
@@ -102,7 +102,7 @@ def _root(archive: Archive) -> str:
     return roots[0]
 
 
-def _is_little_endian(archive: Archive, root: str) -> bool:
+def is_little_endian(archive: Archive, root: str) -> bool:
     """Whether the numbers are as in a safetensors file; torch did not say so before 2.1, where all were."""
     member = archive.member(f"{root}/byteorder")
     return member is None or archive.read(member, len("little")) == b"little"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from casmodels.config import Config, default_view_path
 from casmodels.registry import Registry
@@ -16,6 +17,8 @@ from casstore.layout import Layout
 from casstore.store import Store as Engine
 
 if TYPE_CHECKING:
+    from io import RawIOBase
+
     from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 
@@ -28,6 +31,7 @@ class Context:
         self._registry = registry
         self._engine: Engine | None = None
         self._finder = LateFinder()
+        self.opened: WeakSet[RawIOBase] = WeakSet()
 
     @cached_property
     def registry(self) -> Registry:
@@ -75,7 +79,9 @@ class Context:
         return default_view_path(self.path)
 
     def close(self) -> None:
-        """Close the engine."""
+        """Close the engine, and before it the files that were opened from it."""
+        for file in list(self.opened):
+            file.close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None

@@ -80,7 +80,7 @@ def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
     """The bytes of one file of a version. Raises NotFoundError for a path that is no file of it."""
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
-        yield from reader.open_blob(_file(reader, found, path)).stream()
+        yield from reader.open_blob(file_of(reader, found, path)).stream()
 
 
 def stats(context: Context, name: str | None) -> StatsResult:
@@ -207,7 +207,8 @@ def _entry(entry: Entry) -> EntryResult:
     )
 
 
-def _file(reader: Reader, found: Found, path: str) -> Digest:
+def file_of(reader: Reader, found: Found, path: str) -> Digest:
+    """The blob of a file of a version, links followed. Raises NotFoundError."""
     tree = reader.tree(found.version.tree)
     entry = tree.follow(path)
     if entry is None or entry.kind is not EntryKind.FILE or entry.blob is None:

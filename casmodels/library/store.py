@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from casmodels import config as configuration
 from casmodels.config import Config
@@ -14,12 +14,15 @@ from casmodels.progress import Progress
 from casmodels.registry import Registry
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from casmodels.library.options import PullOptions
     from casmodels.results import (
         CheckoutResult,
         CheckpointResult,
         CleanupResult,
         CompactResult,
+        DiffResult,
         EntryResult,
         GcResult,
         ModelResult,
@@ -199,6 +202,46 @@ class Store:
         from casmodels.library import inventory
 
         return inventory.read_path(self._context, target, path)
+
+    def open(self, target: str, path: str) -> BufferedReader:
+        """One file of a version, seekable and read-only: a range decodes only its chunks, each checked by its digest.
+
+        It holds a lease until it is closed (or the store is), so gc keeps its bytes. Threads that share it share its
+        position; a forked child may go on reading.
+        """
+        from casmodels.library import reading
+
+        return reading.open_path(self._context, target, path)
+
+    def load_tensors(
+        self,
+        target: str,
+        *,
+        path: str | None = None,
+        names: Collection[str] | None = None,
+        prefix: str = "",
+        framework: str = "numpy",
+        device: str | None = None,
+    ) -> dict[str, Any]:
+        """The tensors of a version by name, from its safetensors files or, where there are none, its torch archives.
+
+        ``path`` is one file, the index of a sharded one, or a directory; ``names`` and ``prefix`` choose among the
+        tensors. With ``framework="torch"`` they are torch's, on ``device``. A type that NumPy lacks, such as bfloat16,
+        is that of ml_dtypes if it is installed, else one field of that name that holds the bits
+        (``array["bfloat16"]``). Pickles are never executed. Tensors that share memory in the archive share it here.
+        Beyond the tensors themselves it takes some tens of MiB. Raises NotFoundError, UnknownTensorError,
+        UnreadableWeightsError, DamagedError, which names the file and the chunk.
+        """
+        from casmodels.library import loading
+
+        wanted = loading.Wanted(path, frozenset(names) if names is not None else None, prefix)
+        return loading.load(self._context, target, wanted, framework, device)
+
+    def diff(self, a: str, b: str) -> DiffResult:
+        """What differs between two versions: files, and within weights tensors, and by how much."""
+        from casmodels.library import comparing
+
+        return comparing.compare(self._context, a, b)
 
     def tag(self, target: str, tag: str) -> None:
         """Give a version a tag, which then does not move."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from casmodels.results.checkouts import CheckoutResult
     from casmodels.results.checkpoints import CheckpointResult
     from casmodels.results.checks import Damage, RepairResult, VerifyResult
+    from casmodels.results.diffs import Change, DiffResult, FileDiff, SideResult, TensorDiff
     from casmodels.results.entries import EntryResult
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from casmodels.results.views import ViewResult
 
 __all__ = [
+    "Change",
     "CheckoutResult",
     "CheckpointResult",
     "CleanupResult",
     "CompactResult",
     "Damage",
+    "DiffResult",
     "EntryResult",
     "ErrorResult",
+    "FileDiff",
     "GcResult",
     "LeftOut",
     "ModelResult",
@@ -34,20 +38,25 @@ __all__ = [
     "PullStatus",
     "RemoveResult",
     "RepairResult",
+    "SideResult",
     "StatsResult",
+    "TensorDiff",
     "VerifyResult",
     "VersionResult",
     "ViewResult",
 ]
 
 _HOMES = {
+    "Change": "diffs",
     "CheckoutResult": "checkouts",
     "CheckpointResult": "checkpoints",
     "CleanupResult": "space",
     "Damage": "checks",
+    "DiffResult": "diffs",
     "EntryResult": "entries",
     "ErrorResult": "pulls",
     "CompactResult": "space",
+    "FileDiff": "diffs",
     "GcResult": "space",
     "LeftOut": "pulls",
     "ModelResult": "models",
@@ -55,7 +64,9 @@ _HOMES = {
     "PullStatus": "pulls",
     "RemoveResult": "versions",
     "RepairResult": "checks",
+    "SideResult": "diffs",
     "StatsResult": "space",
+    "TensorDiff": "diffs",
     "VerifyResult": "checks",
     "VersionResult": "versions",
     "ViewResult": "views",

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from itertools import groupby
+from operator import itemgetter
 
 from casstore.buffers import Buffer
 from casstore.digests import Digest
@@ -16,6 +18,10 @@ from casstore.frames import FrameKind
 from casstore.recipes import Part, Recipe
 
 _KEPT_CHUNKS = 2
+_WAITING_CHUNKS = 64
+
+_Place = tuple[int, memoryview]
+"""Memory, and the byte of the blob that its first byte is to be."""
 
 
 class BlobReader:
@@ -78,18 +84,71 @@ class BlobReader:
             for _, _, future in ahead:
                 future.cancel()
 
+    def fill(self, places: Iterable[tuple[int, memoryview]]) -> None:
+        """Fill writable memory, each with the blob's bytes from that offset on. Raises DamagedError.
+
+        The store's threads decode: where one place takes all of a chunk, straight into it. A chunk that several
+        touch is decoded once unless the places overlap. When this returns or raises, nothing writes there any more.
+        """
+        places = sorted(places, key=itemgetter(0))
+        if any(offset + len(memory) > self.size_bytes for offset, memory in places):
+            raise ValueError("a blob has no bytes past its end")
+        pending: deque[Future[None]] = deque()
+        try:
+            for begin, wanted in groupby(self._touched(places), key=itemgetter(0)):
+                group = list(wanted)
+                if len(pending) >= _WAITING_CHUNKS:
+                    pending.popleft().result()
+                memory = [place for _, _, place in group]
+                self._engine.foresee(FrameKind.CHUNK, group[0][1].chunk)
+                pending.append(self._engine.workers.code(self._fill, begin, group[0][1], memory))
+            while pending:
+                pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+            wait(pending)
+
+    def pieces(self, start: int, stop: int) -> list[tuple[bytes, int, int]]:
+        """What bytes ``start`` to ``stop`` are made of: chunk, offset in it, length. Equal lists mean equal bytes."""
+        found = []
+        for begin, part in self._recipe.parts_between(start, stop):
+            low, high = max(start - begin, 0), min(stop - begin, part.length)
+            found.append((part.chunk, part.offset + low, high - low))
+        return found
+
     def check(self) -> None:
         """Read every byte again and raise DamagedError for the first chunk that is not what it should be."""
         for _ in self.stream():
             pass
 
-    def _chunk(self, part: Part, *, keep: bool = False, check: bool = True) -> Buffer:
+    def _touched(self, places: Iterable[_Place]) -> Iterator[tuple[int, Part, _Place]]:
+        """Each part that a place touches and where it begins, in order; a part comes once for each such place."""
+        for place in places:
+            for begin, part in self._recipe.parts_between(place[0], place[0] + len(place[1])):
+                yield begin, part, place
+
+    def _fill(self, begin: int, part: Part, places: Sequence[_Place]) -> None:
+        """Bring what the places want of a part that begins at byte ``begin`` of the blob."""
+        whole = None
+        if len(places) == 1 and not part.offset:
+            offset, memory = places[0]
+            if offset <= begin and begin + part.length <= offset + len(memory):
+                whole = memory[begin - offset : begin - offset + part.length]
+        raw = self._chunk(part, out=whole)
+        if raw is not whole:
+            for offset, memory in places:
+                piece = _cut(raw, part, begin, offset, offset + len(memory))
+                first = max(begin - offset, 0)
+                memory[first : first + len(piece)] = piece
+
+    def _chunk(self, part: Part, *, keep: bool = False, check: bool = True, out: memoryview | None = None) -> Buffer:
         with self._lock:
             kept = self._kept.get(part.chunk)
         if kept is not None:
             return kept
         try:
-            raw = self._engine.content(FrameKind.CHUNK, part.chunk, check=check)
+            raw = self._engine.content(FrameKind.CHUNK, part.chunk, check=check, out=out)
         except NotFoundError as error:
             raise DamagedError(f"chunk {part.chunk.hex()}", "it is missing from the store") from error
         if part.offset + part.length > len(raw):

@@ -60,18 +60,27 @@ class Engine:
     settings: Settings
     finder: SpanFinder
 
-    def content(self, kind: FrameKind, digest: bytes, *, check: bool = True) -> Buffer:
+    def content(self, kind: FrameKind, digest: bytes, *, check: bool = True, out: memoryview | None = None) -> Buffer:
         """The content of a frame, decoded and checked against its digest.
 
         Without ``check`` it may be other bytes: that is for callers who check a digest of what they make of it.
+        ``out`` is memory that it may be decoded into, if it is as long; what is given back says where it is.
         Raises DamagedError when the index has it and the bytes are missing or wrong, NotFoundError when it has not.
         """
         row = self.ledger.rows.frame(kind, digest)
         if row is None:
             raise NotFoundError(f"{_what(kind, digest)} is not in the store")
-        return self.content_at(row, check=check)
+        return self.content_at(row, check=check, out=out)
 
-    def content_at(self, row: FrameRow, *, check: bool = True, dependants: int = 0) -> Buffer:
+    def foresee(self, kind: FrameKind, digest: bytes) -> None:
+        """Say that a frame will soon be wanted, so that the disk works while the coders do."""
+        row = self.ledger.rows.frame(kind, digest)
+        if row is not None:
+            self.packs.foresee(row.pack, row.offset, row.length)
+
+    def content_at(
+        self, row: FrameRow, *, check: bool = True, out: memoryview | None = None, dependants: int = 0
+    ) -> Buffer:
         """The same for a row that was looked up before. Raises FailedError when reading fails for another reason.
 
         ``dependants`` is how many deltas wait for it, each for the next.
@@ -84,14 +93,14 @@ class Engine:
             again = self.ledger.rows.frame(row.kind, row.digest)
             if again is None or again.pack == row.pack:
                 raise DamagedError(what, f"its pack {row.pack.hex()} is missing") from error
-            return self.content_at(again, check=check, dependants=dependants)
+            return self.content_at(again, check=check, out=out, dependants=dependants)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
             raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
         except DamagedError as error:
             raise DamagedError(what, error.reason) from error
-        return decoded(frame, row.kind, row.digest, _Bases(self, dependants + 1), check=check)
+        return decoded(frame, row.kind, row.digest, _Bases(self, dependants + 1), check=check, out=out)
 
 
 class BaseReader(Protocol):
@@ -117,7 +126,13 @@ class _Bases:
 
 
 def decoded(
-    frame: bytes, kind: FrameKind, digest: bytes, base: BaseReader | None = None, *, check: bool = True
+    frame: bytes,
+    kind: FrameKind,
+    digest: bytes,
+    base: BaseReader | None = None,
+    *,
+    check: bool = True,
+    out: memoryview | None = None,
 ) -> Buffer:
     """The content of a frame's bytes, with ``check`` compared with the digest. Raises DamagedError.
 
@@ -130,7 +145,8 @@ def decoded(
             raise DamagedError(what, "another frame lies in its place")
         if header.base and base is not None:
             return _decoded_against(header, payload, base, check=check)
-        raw = codecs.decode(header.codec, payload, header.raw_length)
+        place = out if out is not None and len(out) == header.raw_length else None
+        raw = codecs.decode(header.codec, payload, header.raw_length, place)
     except DamagedError as error:
         raise DamagedError(what, error.reason) from error
     if check and blake3_digest(raw) != Digest(BLAKE3, digest):

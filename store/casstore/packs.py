@@ -171,6 +171,12 @@ class PackReader:
                 data += more
         return data
 
+    def foresee(self, pack_id: bytes, offset: int, length: int) -> None:
+        """Have the kernel begin to read what will soon be asked for, where it can; what is wrong with it shows then."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError), self._descriptor(pack_id) as descriptor:
+                os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+
     def close(self) -> None:
         """Close the files that are open."""
         with self._lock:

@@ -306,6 +306,10 @@ ROWS = [
     Row("unknown version", "checkout mine@nope x", 3, ("mine", "'nope'", "casmodels versions mine")),
     Row("too far back", "checkout mine@~7 x", 3, ("~7",)),
     Row("unknown path", "cat mine nope", 3, ("'nope'", "casmodels ls mine")),
+    Row("diff with an unknown version", "diff mine mine@nope", 3, ("'nope'", "casmodels versions mine")),
+    Row("diff with an unknown name", "diff mine mien", 3, ("'mien'", "mine")),
+    Row("diff with nothing", "diff mine", 2, ("B",)),
+    Row("another tool's word for diff", "compare mine mine", 2, ("casmodels diff",)),
     Row("restore of a pulled model", f"restore {REPO}", 2, ("casmodels checkout", "casmodels view"), pulled),
     Row("own edits", "checkout mine taken", 1, ("config.json", "--force"), edited),
     # configuration

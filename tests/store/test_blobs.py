@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import random
 import threading
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,40 @@ def test_without_checking_wrong_bytes_pass_and_check_names_the_chunk(store: Stor
         assert got != DATA
         with pytest.raises(DamagedError, match=row.digest.hex()):
             opened.check()
+
+
+def test_memory_is_filled_from_anywhere(small_packs: Store) -> None:
+    put(small_packs, "a", {"a": DATA})
+    chance = random.Random(2)
+    with small_packs.reading() as reader:
+        opened = blob(reader)
+        for _ in range(60):
+            cuts = sorted(chance.randrange(len(DATA) + 1) for _ in range(chance.choice([2, 3, 8])))
+            places = [(start, bytearray(stop - start)) for start, stop in pairwise(cuts)]
+            places.append((GRID_BYTES, bytearray(GRID_BYTES)))  # one that others touch, too
+            chance.shuffle(places)
+            opened.fill((offset, memoryview(memory)) for offset, memory in places)
+            for offset, memory in places:
+                assert memory == DATA[offset : offset + len(memory)]
+        with pytest.raises(ValueError, match="past its end"):
+            opened.fill([(1, memoryview(bytearray(len(DATA))))])
+
+
+def test_nothing_writes_to_memory_after_damage(store: Store) -> None:
+    put(store, "a", {"a": DATA})
+    overwrite(store, row_of(store, 1), HEADER_BYTES + 5, b"\xff\xff")
+    memory = bytearray(len(DATA))
+    with store.reading() as reader, pytest.raises(DamagedError, match="chunk"):
+        blob(reader).fill([(0, memoryview(memory))])
+    after = bytes(memory)
+    time.sleep(0.05)
+    assert memory == after
+
+
+def test_equal_pieces_are_equal_bytes(store: Store) -> None:
+    put(store, "a", {"a": DATA})
+    with store.reading() as reader:
+        opened = blob(reader)
+        assert sum(length for _, _, length in opened.pieces(10, len(DATA))) == len(DATA) - 10
+        assert opened.pieces(0, 100) == opened.pieces(5 * GRID_BYTES, 5 * GRID_BYTES + 100)  # DATA repeats itself
+        assert opened.pieces(0, 100) != opened.pieces(1, 101)

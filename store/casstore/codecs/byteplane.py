@@ -97,8 +97,8 @@ def expected_share(raw: Buffer, width: int) -> float:
     return _look(words, width - _low_zero_bytes(words)).share
 
 
-def decode(stored: Buffer, raw_length: int) -> Buffer:
-    """The ``raw_length`` bytes of a payload, in memory of their own; DamagedError for anything else."""
+def decode(stored: Buffer, raw_length: int, out: memoryview | None = None) -> Buffer:
+    """The ``raw_length`` bytes of a payload, in memory of their own or in ``out``; DamagedError for anything else."""
     view = memoryview(stored)
     try:
         width, lead_bytes, low_bytes = _HEADER.unpack_from(view)
@@ -116,7 +116,7 @@ def decode(stored: Buffer, raw_length: int) -> Buffer:
     planes_at = fronts + raw_length - count * width
     if planes_at + sum(length for _, _, length in entries) != len(view):
         raise _damaged("its planes do not add up")
-    raw = np.empty(raw_length, np.uint8)
+    raw = np.empty(raw_length, np.uint8) if out is None else np.frombuffer(out, np.uint8)
     raw[:lead_bytes] = np.frombuffer(view[fronts : fronts + lead_bytes], np.uint8)
     raw[stop:] = np.frombuffer(view[fronts + lead_bytes : planes_at], np.uint8)
     planes: dict[int, Plane] = {}
@@ -124,7 +124,7 @@ def decode(stored: Buffer, raw_length: int) -> Buffer:
         planes[number] = _decode_plane(mode, view[planes_at : planes_at + length], count)
         planes_at += length
     kernels.join([planes[number] for number in sorted(planes)], raw[lead_bytes:stop].view(word_type))
-    return raw.data
+    return raw.data if out is None else out
 
 
 def _low_zero_bytes(words: Words) -> int:

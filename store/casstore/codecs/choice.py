@@ -29,11 +29,12 @@ def encode(raw: Buffer, item_width: int) -> tuple[Codec, Buffer]:
     return (codec, stored) if len(stored) < len(raw) else (Codec.RAW, raw)
 
 
-def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
+def decode(codec: int, stored: Buffer, raw_length: int, out: memoryview | None = None) -> Buffer:
     """Exactly ``raw_length`` bytes, or DamagedError; takes at most three times that much memory and 3 MiB.
 
     Whether they are the right bytes is for the caller to check by their digest. The raw codec gives
-    ``stored`` itself, not a copy.
+    ``stored`` itself, not a copy. ``out``, of ``raw_length`` writable bytes, is memory that a codec may decode
+    into: where they are in the end is what is given back.
     """
     if codec == Codec.RAW:
         if len(stored) != raw_length:
@@ -44,7 +45,7 @@ def decode(codec: int, stored: Buffer, raw_length: int) -> Buffer:
     if codec == Codec.BYTEPLANE:
         from casstore.codecs import byteplane
 
-        return byteplane.decode(stored, raw_length)
+        return byteplane.decode(stored, raw_length, out)
     raise DamagedError("a frame", f"no codec has the id {codec}")
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from casmodels.results import (
+    Change,
     CheckoutResult,
     CheckpointResult,
     CleanupResult,
+    DiffResult,
     EntryResult,
+    FileDiff,
     GcResult,
     LeftOut,
     ModelResult,
@@ -17,7 +20,9 @@ from casmodels.results import (
     PullStatus,
     RemoveResult,
     RepairResult,
+    SideResult,
     StatsResult,
+    TensorDiff,
     VerifyResult,
     VersionResult,
     ViewResult,
@@ -83,6 +88,25 @@ VIEW = ViewResult(
     views_bytes=90 * MIB,
     exports={"HF_HOME": "/tmp/a view", "HF_HUB_OFFLINE": "1"},
 )
+DIFF = DiffResult(
+    a=SideResult("mine", ID),
+    b=SideResult("mine", ID.replace("ab", "cd")),
+    same=False,
+    files=(
+        FileDiff("model.safetensors", "changed", MIB, 2 * MIB, "sha256:" + "0" * 64, "sha256:" + "1" * 64),
+        FileDiff("new.txt", "added", None, 12),
+    ),
+    unchanged_files=1,
+    tensors=(
+        TensorDiff("a.bias", "added", path_b="model.safetensors", dtype_b="F32", shape_b=(3,)),
+        TensorDiff(
+            *("a.weight", "retyped", "model.safetensors", "model.safetensors", "F32", "BF16", (2, 3), (2, 3)),
+            change=Change(6, 3, 0.5, 0.001, 0.0002, None, 0),
+        ),
+        TensorDiff("p", "changed", None, None, "F4", "F4", (2,), (2,), Change(2)),
+    ),
+    unchanged_tensors=7,
+)
 ANSWERS: dict[str, Any] = {
     "pull": [PULLED],
     "redownload": [PULLED],
@@ -100,6 +124,7 @@ ANSWERS: dict[str, Any] = {
     "path": "/tmp/view/hub/models--org--name/snapshots/1",
     "ls": [EntryResult("config.json", "file", 12, "100644", digest="sha256:" + "0" * 64)],
     "cat": [b"\x00\xff", memoryview(b"bytes")],
+    "diff": DIFF,
     "tag": None,
     "pin": None,
     "unpin": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from casmodels.library.options import PullOptions
 from tests.models.cli.conftest import Runner
-from tests.models.cli.fake import ID, MIB
+from tests.models.cli.fake import DIFF, ID, MIB
 
 # The fields that CLI.md promises; more may be there.
 PULL = {
@@ -43,6 +44,7 @@ DOCUMENTS: list[tuple[str, set[str]]] = [
     ("view --remove ada-002", VIEW),
     ("path ada-002", {"path"}),
     ("ls mine", {"path", "kind", "size_bytes", "mode", "digest", "target"}),
+    ("diff mine@~1 mine", {"a", "b", "same", "files", "unchanged_files", "tensors", "unchanged_tensors"}),
     ("tag mine best", {"target", "tag"}),
     ("pin mine", {"target", "pinned"}),
     ("unpin mine", {"target", "pinned"}),
@@ -95,6 +97,7 @@ def test_people_get_short_lines(command: Runner, line: str) -> None:
         ("path mine", ("path", ("mine",), {})),
         ("ls", ("ls", (None,), {})),
         ("cat mine a/b", ("cat", ("mine", "a/b"), {})),
+        ("diff mine@~1 other", ("diff", ("mine@~1", "other"), {})),
         ("gc --dry-run --views 30", ("gc", (True, 30), {})),
         ("cleanup", ("cleanup", (False,), {})),
         ("stats mine", ("stats", ("mine",), {})),
@@ -176,6 +179,24 @@ def test_remove_says_how_to_get_it_back(command: Runner) -> None:
 
 def test_cat_writes_the_bytes_as_they_are(command: Runner) -> None:
     assert command("cat", "mine", "f").out_bytes == b"\x00\xffbytes"
+
+
+def test_diff_says_how_much(command: Runner) -> None:
+    ran = command("diff", "mine@~1", "mine")
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[0] == ["mine@" + ID[7:19], "->", "mine@" + "cd" * 6]
+    assert ["changed", "1.0", "MiB", "2.0", "MiB", "model.safetensors"] in lines
+    assert ["retyped", "F32", "->", "BF16", "2x3", "50.0", "%", "0.001", "0.0002", "a.weight"] in lines
+    assert ran.out.endswith("unchanged: 1 file, 7 tensors\n")
+    assert "after widening" in ran.err
+    document = command("diff", "a", "b", "--json").document
+    assert document["tensors"][1]["change"]["share"] == 0.5
+    assert document["tensors"][2]["change"]["max_absolute"] is None
+
+
+def test_diff_of_equals(command: Runner) -> None:
+    command.answer("diff", replace(DIFF, same=True))
+    assert command("diff", "a", "b").out == f"mine@{ID[7:19]} and mine@{'cd' * 6} hold the same files\n"
 
 
 def test_cat_has_no_json(command: Runner) -> None:

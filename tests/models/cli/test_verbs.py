@@ -37,7 +37,7 @@ from tests.models.cli.conftest import Runner
         ("PULL", "pull"),
         ("downlod", "pull"),
         ("compact", "gc"),
-        ("diff", "ls"),
+        ("compare", "diff"),
     ],
 )
 def test_other_words_and_typos_are_refused_with_the_right_verb(command: Runner, word: str, verb: str) -> None:

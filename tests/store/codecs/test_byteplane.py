@@ -137,3 +137,13 @@ def test_another_length_is_damage(raw_length: int) -> None:
 def test_a_lead_that_no_encoder_writes_is_damage(stored: bytes, raw_length: int) -> None:
     with pytest.raises(DamagedError):
         byteplane.decode(stored, raw_length)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_it_decodes_into_memory_that_is_given(shift: int) -> None:
+    raw = np.random.default_rng(1).standard_normal(5000).astype(np.float32).tobytes()
+    stored = byteplane.encode(raw, 4)
+    assert stored is not None
+    memory = memoryview(bytearray(len(raw) + shift))[shift:]
+    assert byteplane.decode(stored, len(raw), memory) is memory
+    assert memory == raw
