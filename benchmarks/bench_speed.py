@@ -13,7 +13,7 @@ from statistics import median
 from benchmarks import facts
 from benchmarks.corpus import Corpus
 from benchmarks.measure import Usage
-from benchmarks.peers import Peer
+from benchmarks.peers import Casmodels, CasmodelsWhole, Peer
 from benchmarks.results import Figure, Results
 from benchmarks.workplace import TMPFS, Workplace, from_arguments, scratch
 
@@ -96,9 +96,9 @@ def figures(found: Sequence[Measurement], corpus: Corpus) -> list[Figure]:
     """The ratios that the project promises, for each place and shape."""
     rows = {(row["place"], row["shape"], row["action"], row["peer"]): row for row in summaries(found, corpus)}
 
-    def ratio(place: str, shape: str, action: str, peer: str, what: str) -> float:
-        ours, theirs = (rows[place, shape, action, name][what] for name in ("casmodels", peer))
-        return float(str(ours)) / float(str(theirs))
+    def ratio(place: str, shape: str, action: str, ours: str, peer: str, what: str) -> float:
+        mine, theirs = (rows[place, shape, action, name][what] for name in (ours, peer))
+        return float(str(mine)) / float(str(theirs))
 
     wanted = (
         ("in", "wall_seconds", "tar+zstd-3", 1.0, "ingest, wall time"),
@@ -106,8 +106,14 @@ def figures(found: Sequence[Measurement], corpus: Corpus) -> list[Figure]:
         ("out", "cpu_seconds", "borg zstd,3", 1.0, "checkout, CPU time"),
         ("out", "cpu_seconds", "borg", 1.0, "checkout, CPU time"),
     )
+    # What is promised is promised of whole chunks; deltas have promises of their own (bench_deltas).
     return [
-        Figure(f"{title}, casmodels / {peer}, {shape}, {place}", ratio(place, shape, action, peer, what), reach)
+        Figure(
+            f"{title}, {ours} / {peer}, {shape}, {place}",
+            ratio(place, shape, action, ours, peer, what),
+            reach if ours == CasmodelsWhole.name else None,
+        )
+        for ours in (CasmodelsWhole.name, Casmodels.name)
         for action, what, peer, reach, title in wanted
         for place in ("disk", "tmpfs")
         for shape in (WHOLE, VERSIONS)

@@ -68,6 +68,25 @@ class Casmodels(Peer):
         return self.command(f"checkout {quote(name)} {quote(str(target))}")
 
 
+class CasmodelsWhole(Casmodels):
+    """Every chunk stored whole: byte planes and deduplication alone."""
+
+    name = "casmodels (no deltas)"
+
+    def command(self, arguments: str) -> str:
+        return f"CASMODELS_CONFIG={quote(str(self._config))} {super().command(arguments)}"
+
+    def prepare(self) -> None:
+        """As for everyone; the configuration lies beside the store."""
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self._config.write_text("deltas = false\n")
+        super().prepare()
+
+    @property
+    def _config(self) -> Path:
+        return self.place.parent / "no-deltas.toml"
+
+
 class PlainCopy(Peer):
     name = "copy"
 

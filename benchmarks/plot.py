@@ -34,7 +34,7 @@ def draw(documents: dict[str, dict[str, Any]], path: Path) -> None:
     for axis, (title, values) in zip(axes, panels, strict=True):
         bars = axis.barh(order, [values[name] for name in order], height=0.7)
         for bar, name in zip(bars, order, strict=True):
-            bar.set_color(OURS if name == "casmodels" else THEIRS)
+            bar.set_color(OURS if name.startswith("casmodels") else THEIRS)
         axis.bar_label(bars, fmt="%.1f", padding=3, color=GREY)
         axis.set_title(title, color=GREY, fontsize=9, loc="left")
         axis.set_xlim(0, 1.2 * max(values.values()))

@@ -14,7 +14,7 @@ from shlex import quote
 
 from benchmarks import corpus, quick
 from benchmarks.measure import Usage, measure
-from benchmarks.peers import PACKAGED, Casmodels, Peer, ZipNN, missing_commands
+from benchmarks.peers import PACKAGED, Casmodels, CasmodelsWhole, Peer, ZipNN, missing_commands
 from benchmarks.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,8 @@ class Workplace:
         """Everyone, casmodels first, each with a store of its own under `place`."""
         environment = self.environment()
         others = [peer(place / peer.name.replace(" ", "_"), environment) for peer in PACKAGED]
-        return [self.casmodels(place / "casmodels"), *others, ZipNN(place / "zipnn", environment, self.torch_python)]
+        ours = [self.casmodels(place / "casmodels"), CasmodelsWhole(place / "whole", environment, self.program)]
+        return [*ours, *others, ZipNN(place / "zipnn", environment, self.torch_python)]
 
     def run(self, script: str, directory: Path | None = None) -> Usage:
         return measure(script, self.environment(), directory)
