@@ -51,10 +51,7 @@ pairs = any_words() | moved_floats()
 shifts = st.none() | st.integers(0, 7)
 
 
-@given(pairs, shifts)
-@settings(max_examples=300, deadline=None)
-def test_both_engines_give_the_same_payload_and_read_it(pair: Pair, shift: int | None) -> None:
-    words, expected = pair
+def both_engines_agree(words: Words, expected: Words, shift: int | None) -> None:
     payloads = []
     for pays_after_bytes in (0, 1 << 62):  # Numba, NumPy
         with pytest.MonkeyPatch.context() as patch:
@@ -62,6 +59,12 @@ def test_both_engines_give_the_same_payload_and_read_it(pair: Pair, shift: int |
             payloads.append(delta.encode(words, expected, shift))
             assert bytes(delta.decode(payloads[0], expected)) == words.tobytes()
     assert payloads[0] == payloads[1]
+
+
+@given(pairs, shifts)
+@settings(max_examples=300, deadline=None)
+def test_both_engines_give_the_same_payload_and_read_it(pair: Pair, shift: int | None) -> None:
+    both_engines_agree(*pair, shift)
 
 
 @given(pairs, st.data())
@@ -89,3 +92,22 @@ def test_whatever_is_stored_decodes_to_that_length_or_is_damage(pair: Pair, data
 def test_garbage_is_damage(stored: bytes, width: int, count: int) -> None:
     with pytest.raises(DamagedError):
         delta.decode(stored, np.zeros(count, WORD_TYPES[width]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_many_histories_of_float32(seed: int) -> None:
+    """Decay and training of every strength: what is learnt of them must never break a delta."""
+    random = np.random.default_rng(seed)
+    for _ in range(150):
+        count = int(random.choice([1024, 1500, 4096, 8191, 20_000]))
+        base = (10.0 ** random.integers(-40, 5) * random.standard_normal(count)).astype("<f4")
+        words = base.copy()
+        with np.errstate(all="ignore"):
+            for _ in range(int(random.integers(0, 30))):
+                words *= np.float32(1 - 10.0 ** -random.integers(3, 8))
+            trained = random.random(count) < random.choice([0, 0.01, 0.3, 0.6, 0.85, 0.95])
+            step = 10.0 ** random.integers(-9, 1)
+            words[trained] += (step * random.standard_normal(int(trained.sum()))).astype("<f4")
+        words = np.where(random.random(count) < random.choice([0, 0, 0.5]), base, words)
+        both_engines_agree(words.view("<u4"), base.view("<u4"), None)
