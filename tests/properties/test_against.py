@@ -1,4 +1,4 @@
-"""Whatever a chunk is stored against, the same bytes come back; what is damaged decodes to that length or is refused."""
+"""Whatever a chunk is stored against, its bytes come back; what is damaged decodes to that length or is refused."""
 
 from __future__ import annotations
 
