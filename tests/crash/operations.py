@@ -64,13 +64,16 @@ def _removed(store: Store) -> None:
 
 
 def _alike(store: Store) -> None:
-    """Two chunks that are stored whole though they are alike, as when two processes store at once; and dead space."""
+    """Two chunks that are stored whole though they are alike, as when two processes store at once; one lies in a pack
+    with much that is dead."""
     _removed(store)
     with store.writing() as one, store.writing() as other:
+        gone = stage(one, "gone5", {"x": noise(7, 3000)})
         stage(one, "c", tensor(0))
         stage(other, "d", tensor(1e-5))
         one.commit()
         other.commit()
+    remove(store, "gone5", gone)
 
 
 def _put(path: Path, acknowledge: Acknowledge) -> None:
@@ -120,8 +123,7 @@ def _compact(path: Path, _acknowledge: Acknowledge) -> None:
     with opened(path) as store:
         gc.collect(store.engine)
         done = compact(store.engine)
-        assert done.deltas == 1
-        assert done.packs > 1
+        assert (done.deltas, done.packs) == (1, 1)
 
 
 def _put_and_collect(path: Path, acknowledge: Acknowledge) -> None:

@@ -36,7 +36,7 @@ from tests.models.cli.conftest import Runner
         ("chekout", "checkout"),
         ("PULL", "pull"),
         ("downlod", "pull"),
-        ("compact", "gc"),
+        ("repack", "compact"),
         ("compare", "diff"),
     ],
 )
