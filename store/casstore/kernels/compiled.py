@@ -93,5 +93,5 @@ def _type(types: Any, text: str) -> Any:
 PLANES: Final = Loops(pays_after_bytes=1 << 30)
 """Splitting words into planes and joining them: NumPy does that at half the speed of compiled loops (ADR 006)."""
 
-DELTAS: Final = Loops(pays_after_bytes=8 << 20)
+DELTAS: Final = Loops(pays_after_bytes=1 << 20)
 """Deltas, where NumPy has a twentieth of the speed (ADR 018)."""
