@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             procs = None
             results.parameters["not_held"] = str(error)
         loads = {
-            "casmodels": f"{2 * size_bytes} casmodels {quote(str(casmodels.place))} large",
-            "safetensors": f"{2 * size_bytes} safetensors {quote(str(weights))}",
+            "casmodels": f"casmodels {quote(str(casmodels.place))} large",
+            "safetensors": f"safetensors {quote(str(weights))}",
         }
         rows: dict[str, list[dict[str, Any]]] = {who: [] for who in loads}
         for _ in range(workplace.runs):

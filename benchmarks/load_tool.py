@@ -1,16 +1,12 @@
 """Loads a model's tensors in a process of its own and says, as JSON, how long that took and what memory it needed.
 
-`python -m benchmarks.load_tool SPARE_BYTES casmodels STORE NAME` or `… safetensors FILE`. Both load into torch; every
+`python -m benchmarks.load_tool casmodels STORE NAME` or `… safetensors FILE`. Both load into torch; every
 page of every tensor is touched before the clock stops, since safetensors maps the file and reads it when it is used.
-
-Before the clock starts, SPARE_BYTES of memory are taken, touched and given back. A virtual machine's host gives it
-pages when they are first touched, which can take longer than the load; what is measured is the loading, not the host.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -21,13 +17,12 @@ PAGE_BYTES = 4096
 
 
 def main() -> int:
-    spare_bytes, kind, *arguments = sys.argv[1:]
+    kind, *arguments = sys.argv[1:]
     prepare: dict[str, Callable[..., Callable[[], dict[str, Any]]]] = {
         "casmodels": of_store,
         "safetensors": of_file,
     }
     load = prepare[kind](*arguments)
-    touch_spare(int(spare_bytes))
     before, read_before = peak_bytes(), read_bytes()
     started, cpu = time.perf_counter(), time.process_time()
     tensors = load()
@@ -68,14 +63,6 @@ def of_file(path: str) -> Callable[[], dict[str, Any]]:
     from safetensors.torch import load_file
 
     return lambda: dict(load_file(path))
-
-
-def touch_spare(size_bytes: int) -> None:
-    """Make sure that the machine has that much memory; the peak so far is forgotten."""
-    with mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        for place in range(0, size_bytes, PAGE_BYTES):
-            memory[place] = 1
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def touch(tensor: Any) -> int:
