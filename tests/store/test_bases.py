@@ -185,6 +185,36 @@ def test_a_damaged_base_is_named_and_is_no_base_any_more(store: Store) -> None:
     assert_whole(store, ["base", "tuned", "later"])
 
 
+def test_a_lost_base_takes_the_casts_of_its_deltas_with_it_and_all_can_be_healed(store: Store) -> None:
+    names = ("base", "tuned", "tuned-bf16")
+    for name in names:
+        put(store, name, FAMILY[name])
+    base, fine, fine_bf16 = rows(store)
+    store.close()
+    pack_path(store.layout.packs, base.pack).unlink()
+    rebuild(store.layout)
+    for row in (base, fine, fine_bf16):
+        assert not store.engine.ledger.rows.is_live(FrameKind.CHUNK, row.digest)
+    for name in names:
+        put(store, name, FAMILY[name])
+    assert_whole(store, names)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1)])
+def test_all_that_stands_on_a_lost_base_is_marked_whatever_the_order(store: Store, order: tuple[int, ...]) -> None:
+    lost, delta, cast = (bytes([number]) * 32 for number in order)
+    ledger = store.engine.ledger
+    with ledger.locked():
+        for digest, base, state in ((lost, None, 1), (delta, lost, 0), (cast, delta, 0)):
+            ledger.database.execute(
+                "INSERT INTO frames (kind, digest, pack, offset, length, raw_length, codec, state, base) "
+                "VALUES (1, ?, 0, 0, 0, 0, 0, ?, ?)",
+                (digest, state, base),
+            )
+        ledger.rows.mark_baseless()
+    assert not any(ledger.rows.is_live(FrameKind.CHUNK, digest) for digest in (lost, delta, cast))
+
+
 def test_a_damaged_delta_is_told_from_a_damaged_base(store: Store) -> None:
     put(store, "base", FAMILY["base"])
     version = put(store, "tuned", FAMILY["tuned"])

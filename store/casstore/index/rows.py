@@ -297,12 +297,18 @@ class Rows:
             self.mark_baseless()
 
     def mark_baseless(self) -> None:
-        """Mark deltas whose base cannot be read as damaged, so that storing their content again heals them."""
-        self._database.execute(
-            f"UPDATE frames SET state = {State.DAMAGED} + (state & {CONDEMNED}) WHERE base IS NOT NULL AND NOT EXISTS "
-            "(SELECT 1 FROM frames AS whole WHERE whole.kind = frames.kind AND whole.digest = frames.base "
-            f"AND whole.{_READABLE})"
-        )
+        """Mark deltas whose base cannot be read as damaged, so that storing their content again heals them.
+
+        And what is stored against those: a cast may be of a delta.
+        """
+        changed = 1
+        while changed:
+            self._database.execute(
+                f"UPDATE frames SET state = {State.DAMAGED} + (state & {CONDEMNED}) "
+                f"WHERE base IS NOT NULL AND {_READABLE} AND NOT EXISTS (SELECT 1 FROM frames AS base "
+                f"WHERE base.kind = frames.kind AND base.digest = frames.base AND base.{_READABLE})"
+            )
+            ((changed,),) = self._database.execute("SELECT changes()")
 
     def mark_lost(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
         """Note frames that no pack has any more as damaged."""
