@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NUMPY: Final = {
+NUMPY_TYPES: Final = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
@@ -29,6 +29,8 @@ _NUMPY: Final = {
     "C64": "<c8",
     "C128": "<c16",
 }
+"""What NumPy calls the types that it has, by their names in safetensors."""
+
 _ML_DTYPES: Final = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
@@ -66,8 +68,8 @@ def numpy_type(dtype: str) -> np.dtype[Any]:
     """
     import numpy as np
 
-    if dtype in _NUMPY:
-        return np.dtype(_NUMPY[dtype])
+    if dtype in NUMPY_TYPES:
+        return np.dtype(NUMPY_TYPES[dtype])
     if dtype not in _ML_DTYPES:
         raise UnreadableWeightsError(f"NumPy has no type for {dtype}")
     name = _ML_DTYPES[dtype]

@@ -7,24 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from casmodels.library.arrays import NUMPY_TYPES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PLAIN: Final = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "u1",
-    "BOOL": "u1",
-}
-_COMPLEX: Final = {"C64": "<c8", "C128": "<c16"}
+_COMPLEX: Final = ("C64", "C128")
+_PLAIN: Final = {name: code for name, code in NUMPY_TYPES.items() if name not in _COMPLEX} | {"BOOL": "u1"}
+"""Booleans as their bytes: NumPy's would be 0 or 1 whatever lies there."""
 _SHORT: Final = {
     "F8_E4M3": (3, 7, (0x7F, 0xFF)),
     "F8_E4M3FNUZ": (3, 8, (0x80,)),
@@ -41,7 +31,7 @@ def is_widened(dtype: str) -> bool:
 def widened(numbers: bytes, dtype: str) -> NDArray[Any]:
     """The numbers as 64-bit floats, complex ones as two each; exact but for whole numbers beyond 2**53."""
     if dtype in _COMPLEX:
-        return np.frombuffer(numbers, _COMPLEX[dtype]).astype(np.complex128)
+        return np.frombuffer(numbers, NUMPY_TYPES[dtype]).astype(np.complex128)
     if dtype == "BF16":
         words = np.frombuffer(numbers, "<u2").astype(np.uint32)
         return (words << np.uint32(16)).view(np.float32).astype(np.float64)

@@ -206,27 +206,31 @@ def _code_piece(piece: Piece, data: Buffer, known: Known, bases_for: BaseFinder)
         return CodedChunk(piece, digest, None)
     if piece.key:
         for base in bases_for(piece, data):
-            frame = _frame_against(piece, data, digest, base)
-            if frame is not None:
+            frame = frame_against(piece, data, digest, base)
+            if frame is not None and _pays(frame, piece, data):
                 return CodedChunk(piece, digest, frame)
     return CodedChunk(piece, digest, _whole_frame(piece, data, digest))
 
 
-def _frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Frame | None:
+def frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Frame | None:
+    """A chunk's frame against a base, however long; None where only the base's cast would do and it is not that."""
     coded = codecs.encode_against(data, piece.item_width, base.raw, base.cast, must_be_exact=base.must_be_exact)
     if coded is None:
         return None
     codec, payload = coded
-    if len(payload) > piece.length * _SURELY_PAYS:
-        share = codecs.expected_share(data, piece.item_width)
-        if len(payload) > piece.length * share * _DELTA_PAYS:
-            return None
     # Nothing is stored against a cast: it would as well be stored against what it was cast from.
     hint = _hint(piece, data) if codec is codecs.Codec.DELTA else b""
     header = FrameHeader(
         FrameKind.CHUNK, digest, codec, piece.length, len(payload), base=base.digest, cast=base.cast, hint=hint
     )
     return Frame.of(header, payload)
+
+
+def _pays(frame: Frame, piece: Piece, data: Buffer) -> bool:
+    stored_length = frame.header.stored_length
+    if stored_length <= piece.length * _SURELY_PAYS:
+        return True
+    return stored_length <= piece.length * codecs.expected_share(data, piece.item_width) * _DELTA_PAYS
 
 
 def _whole_frame(piece: Piece, data: Buffer, digest: bytes) -> Frame:

@@ -13,13 +13,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from casstore import codecs
+from casstore.chunkers.spans import Piece
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
-from casstore.frames import Frame, FrameHeader, FrameKind, chunk_hint, parse_frame
+from casstore.frames import Frame, FrameKind, parse_frame
 from casstore.index.rows import FrameRow
 from casstore.maintenance.gc import maintenance_lock, remove_empty_packs
 from casstore.maintenance.replan import Plan, plans
 from casstore.packs import PackWriter, overhead_bytes
+from casstore.pipeline import Base, frame_against
 from casstore.similarity import item_width
 
 _MUCH_DEAD = 0.2
@@ -188,18 +190,14 @@ def _delta(engine: Engine, plan: Plan) -> tuple[FrameRow, Frame] | None:
     for choice in plan.choices:
         try:
             raw = engine.content_at(row)
-            base = engine.content(FrameKind.CHUNK, choice.digest)
+            base = Base(
+                choice.digest, engine.content(FrameKind.CHUNK, choice.digest), choice.cast, choice.must_be_exact
+            )
         except (DamagedError, NotFoundError):
             continue
-        coded = codecs.encode_against(raw, width, base, choice.cast, must_be_exact=choice.must_be_exact)
-        if coded is None:
+        frame = frame_against(Piece(0, len(raw), width, plan.key), raw, row.digest, base)
+        if frame is None or frame.header.frame_length > row.length * (1 - _MUST_SAVE):
             continue
-        codec, payload = coded
-        hint = chunk_hint(width, plan.key, plan.chunk.sketch if codec is codecs.Codec.DELTA else b"")
-        header = FrameHeader(
-            FrameKind.CHUNK, row.digest, codec, len(raw), len(payload), base=choice.digest, cast=choice.cast, hint=hint
-        )
-        decoded = codecs.decode_against(codec, payload, len(raw), base, choice.cast)
-        if header.frame_length <= row.length * (1 - _MUST_SAVE) and decoded == raw:
-            return row, Frame.of(header, payload)
+        if codecs.decode_against(frame.header.codec, frame.payload, len(raw), base.raw, base.cast) == raw:
+            return row, frame
     return None
