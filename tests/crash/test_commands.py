@@ -35,7 +35,6 @@ def environ(hub: FakeHub, tmp_path: Path) -> dict[str, str]:
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
         "CASMODELS_CONFIG": str(tmp_path / "config.toml"),
-        "NUMBA_DISABLE_JIT": "1",
     }
 
 

@@ -1,7 +1,7 @@
-"""Loops that Numba compiles, for processes that have enough to do for it to pay.
+"""Compiled loops, for processes that have enough to do for them to pay.
 
-Numba takes 0.3 s and 110 MiB to load (ADR 006), so each kind of work begins with NumPy. A process that cannot load it
-(it is missing, or finds no place to keep what it compiled) goes on with NumPy: both give the same bytes.
+To load them takes 0.06 s and 51 MiB, and the first process on a machine has to compile them, so each kind of work
+begins with NumPy (ADR 006, 022). A process that cannot have them goes on with NumPy: both give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _lock = threading.Lock()
 @dataclass(frozen=True, slots=True)
 class Loop:
     """A function to compile. Types are written as "int64" for a number, "uint8[]" for an array that it fills, and
-    "const uint8[]" for one that it only reads; arrays are contiguous and aligned.
+    "const uint8[]" for one that it only reads; arrays are contiguous and aligned. It returns an int64, or nothing.
 
-    Fixed types compile once, whatever a caller's arrays may be; no width compiles before it is needed.
+    It can neither raise nor take memory: what it needs of that it is given. No width compiles before it is needed.
     """
 
     source: Kernel
@@ -71,26 +71,18 @@ class Loops:
         """The loop, compiled or from the cache; None where it cannot be had."""
         if sys.byteorder != "little":  # a loop takes words as the machine has them
             return None
-        loop = self._loops[name]
-        # Whatever keeps numba from working (absent, broken, no place for its cache, a full disk, a damaged cache
-        # file) costs speed only, so none of it may stop the work.
+        # Whatever keeps LLVM or Numba from working (absent, broken, a loop that it cannot compile) costs speed only,
+        # so none of it may stop the work.
         try:
-            from numba import njit, types
+            from casstore.kernels.objects import load
 
-            signature = _type(types, loop.result)(*[_type(types, parameter) for parameter in loop.parameters])
-            kernel: Kernel = njit([signature], nogil=True, cache=True)(loop.source)
+            return load(name, self._loops[name])
         except Exception as error:
             _log.info("no compiled kernel %s, NumPy does its work: %s", name, error)
             return None
-        return kernel
 
 
-def _type(types: Any, text: str) -> Any:
-    item = getattr(types, text.removeprefix("const ").removesuffix("[]"))
-    return types.Array(item, 1, "C", readonly=text.startswith("const ")) if text.endswith("[]") else item
-
-
-PLANES: Final = Loops(pays_after_bytes=1 << 30)
+PLANES: Final = Loops(pays_after_bytes=256 << 20)
 """Splitting words into planes and joining them: NumPy does that at half the speed of compiled loops (ADR 006)."""
 
 DELTAS: Final = Loops(pays_after_bytes=1 << 20)

@@ -87,7 +87,7 @@ def _decayed(decay: Decay, words: Words) -> Words:
 
 def _decay_loop(
     words: Words, first: NDArray[np.uint16], starts: NDArray[np.uint32], less: NDArray[np.uint32],
-    slopes: NDArray[np.int32], is_flat: bool, decayed: Words,
+    slopes: NDArray[np.int32], is_flat: int, decayed: Words,
 ) -> None:  # fmt: skip
     for i in range(words.size):
         word = words[i]
@@ -108,7 +108,8 @@ def _near_loop(
     bucket_bits: int, keys: NDArray[np.int64],
 ) -> Any:  # fmt: skip
     count = 0
-    for start in range(0, words.size, run):
+    for number in range(words.size // run):
+        start = number * run
         before, alike = count, 0
         for i in range(start, start + run):
             exponent = (base[i] >> np.uint32(MANTISSA_BITS)) & np.uint32(255)
@@ -126,7 +127,7 @@ def _near_loop(
 
 DELTAS.add(
     "decay", _decay_loop, "const uint32[]", "const uint16[]", "const uint32[]", "const uint32[]", "const int32[]",
-    "boolean", "uint32[]",
+    "int64", "uint32[]",
 )  # fmt: skip
 DELTAS.add(
     "near", _near_loop, "const uint32[]", "const uint32[]", "const int64[]", "const int64[]", "const uint8[]", "int64",

@@ -67,29 +67,28 @@ def compare(words: Words, expected: Words, shift: int, much: int, found: Differe
     if kernel is None:
         return compare_numpy(words, expected, shift, much, found)
     signed = SIGNED_TYPES[words.itemsize]
+    leading = np.empty(BLOCK_WORDS, _FLOATS[words.itemsize][0])
     return int(
         kernel(
             words.view(signed), expected.view(signed), shift, much,
-            found.states, found.symbols, found.contexts, found.magnitudes,
+            found.states, found.symbols, found.contexts, found.magnitudes, leading,
         )
     )  # fmt: skip
 
 
-def count(symbols: NDArray[np.uint8], contexts: NDArray[np.uint16], symbols_count: int) -> NDArray[np.int64]:
+def count(symbols: NDArray[np.uint8], contexts: NDArray[np.uint16], symbols_count: int) -> NDArray[np.uint32]:
     """How often each symbol comes in each context: a row for each context."""
-    shape = CONTEXTS, symbols_count
+    counts, half = np.zeros((2, CONTEXTS, symbols_count), np.uint32)
     kernel = DELTAS.find("count")
     if kernel is not None:
-        pair = np.zeros((2, *shape), np.uint32)
-        kernel(symbols, contexts, symbols_count, pair[0].ravel(), pair[1].ravel())
-        both: NDArray[np.int64] = pair.sum(axis=0, dtype=np.int64)
-        return both
-    counts = np.zeros(CONTEXTS * symbols_count, np.int64)
+        kernel(symbols, contexts, symbols_count, counts.ravel(), half.ravel())
+        counts += half
+        return counts
     for start in range(0, symbols.size, _SEGMENT_WORDS):
         stop = start + _SEGMENT_WORDS
         cells = contexts[start:stop].astype(np.intp) * symbols_count + symbols[start:stop]
-        counts += np.bincount(cells, minlength=counts.size)
-    return counts.reshape(shape)
+        counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape).astype(np.uint32)
+    return counts
 
 
 def select(expected: Words, shift: int, states: NDArray[np.uint8], of_context: Plane, chosen: Plane) -> None:
@@ -208,9 +207,8 @@ def _compare_loop(width: int) -> Kernel:
 
     def compare(
         words: Words, expected: Words, shift: int, much: int,
-        states: Plane, symbols: Plane, contexts: NDArray[np.uint16], magnitudes: Words,
+        states: Plane, symbols: Plane, contexts: NDArray[np.uint16], magnitudes: Words, leading: Words,
     ) -> Any:  # fmt: skip
-        leading = np.empty(BLOCK_WORDS, floats)
         coarse = leading.view(integers)
         position = 0
         for block in range(states.size):
@@ -258,7 +256,8 @@ def _count_loop(
         even[np.uintp(contexts[i]) * row + np.uintp(symbols[i])] += one
         odd[np.uintp(contexts[i + 1]) * row + np.uintp(symbols[i + 1])] += one
     if symbols.size % 2:
-        even[np.uintp(contexts[-1]) * row + np.uintp(symbols[-1])] += one
+        last = symbols.size - 1
+        even[np.uintp(contexts[last]) * row + np.uintp(symbols[last])] += one
 
 
 def _select_loop(width: int) -> Kernel:
@@ -312,7 +311,7 @@ for _width in WORD_TYPES:
     _words, _signed = f"uint{8 * _width}[]", f"int{8 * _width}[]"
     DELTAS.add(
         f"compare{_width}", _compare_loop(_width), f"const {_signed}", f"const {_signed}", "int64", "int64",
-        "uint8[]", "uint8[]", "uint16[]", _words, result="int64",
+        "uint8[]", "uint8[]", "uint16[]", _words, f"{_FLOATS[_width][0].__name__}[]", result="int64",
     )  # fmt: skip
     DELTAS.add(
         f"select{_width}", _select_loop(_width), f"const {_signed}", "int64",
