@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.corpus import digests_of
-from benchmarks.floats import write_opaque, write_tensor
+from benchmarks.floats import write_opaque, write_tensor, write_tuned
 from benchmarks.results import Figure, Results
 from benchmarks.workplace import Workplace, from_arguments, scratch
 
@@ -30,8 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             (work / "model").mkdir()
             write(work / "model" / name, size_bytes)
             in_and_out(workplace, what, work, results)
+    with scratch(workplace.work / "memory") as work:
+        near_copy(workplace, size_bytes // 2, work, results)
     workplace.save(results)
     return 0
+
+
+def near_copy(workplace: Workplace, size_bytes: int, work: Path, results: Results) -> None:
+    """A model, and another that is stored against it."""
+    before, after = work / "before" / "model.safetensors", work / "model" / "model.safetensors"
+    for file in (before, after):
+        file.parent.mkdir()
+    write_tensor(before, size_bytes, dtype="F32", seed=1)
+    write_tuned(before, after, seed=5)
+    workplace.run(workplace.casmodels(work / "store").put(before.parent, "before"))
+    in_and_out(workplace, "one fp32 tensor as deltas", work, results)
 
 
 def in_and_out(workplace: Workplace, what: str, work: Path, results: Results) -> None:
@@ -39,6 +52,7 @@ def in_and_out(workplace: Workplace, what: str, work: Path, results: Results) ->
     for action, script in (
         ("in", casmodels.put(work / "model", "large")),
         ("out", casmodels.get("large", work / "out")),
+        ("verify --data", casmodels.command("verify --data")),
     ):
         used = workplace.run(script)
         results.figures.append(Figure(f"peak memory, {what}, {action}", used.peak_rss_bytes / MIB, LIMIT_MIB, " MiB"))
