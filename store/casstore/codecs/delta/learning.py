@@ -20,11 +20,11 @@ from casstore.kernels import Words
 from casstore.kernels.decays import MANTISSA_BITS, MANTISSA_MASK, Decay, near
 from casstore.kernels.differences import BLOCK_WORDS
 
-_FIRST_RUNS: Final = 32
-_MORE_RUNS: Final = 512
+_FIRST_RUNS: Final = 16
+_MORE_RUNS: Final = 384
 
 _SMALL: Final = LESS_LIMIT // 2
-_FEWEST_SMALL: Final = 1024
+_FEWEST_SMALL: Final = 512
 """So many words of the first sample must have lost less than `_SMALL`, or it shows nothing."""
 
 _BUCKETS: Final = 16

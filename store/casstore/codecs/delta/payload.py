@@ -47,9 +47,9 @@ class Side:
         parts.append(bytes([len(tables.frequencies)]))
         if len(tables.frequencies):
             parts.append(tables.table_of.tobytes())
-        for frequencies in tables.frequencies:
-            used = frequencies[: int(np.flatnonzero(frequencies)[-1]) + 1]
-            parts += [bytes([used.size - 1]), (used & 255).astype(np.uint8), (used >> 8).astype(np.uint8)]
+        for row in _bytes_of(tables.frequencies.astype("<u2")):
+            size = int(np.flatnonzero(row.any(axis=1))[-1]) + 1
+            parts += [bytes([size - 1]), row[:size, 0].tobytes(), row[:size, 1].tobytes()]
         return b"".join([*parts, self.states.tobytes()])
 
     @classmethod
@@ -64,9 +64,7 @@ class Side:
         table_of = reader.take(np.uint8, CONTEXTS if count else 0)
         if count > MAX_TABLES or (count and int(table_of.max()) >= count):
             raise damaged("it has not the tables that it names")
-        frequencies = np.zeros((count, symbol_count(width)), np.int64)
-        for row in frequencies:
-            _read_table(reader, row)
+        frequencies = _read_tables(reader, count, symbol_count(width))
         states = reader.take(np.uint8, block_count(words))
         if states.size and int(states.max()) > LOUD:
             raise damaged("a block has an unknown state")
@@ -154,14 +152,22 @@ def _read_decay(reader: Reader, pieces: int) -> Decay:
     return Decay(starts, less, slopes)
 
 
-def _read_table(reader: Reader, row: NDArray[np.int64]) -> None:
-    size = int(reader.take(np.uint8, 1)[0]) + 1
-    low, high = reader.take(np.uint8, size), reader.take(np.uint8, size)
-    if size > row.size:
-        raise damaged("a table has symbols that no word has")
-    row[:size] = low | high.astype(np.int64) << 8
-    if int(row.sum()) != 1 << SCALE_BITS:
+def _read_tables(reader: Reader, count: int, most_symbols: int) -> NDArray[np.int64]:
+    frequencies = np.zeros((count, most_symbols), "<u2")
+    for row in _bytes_of(frequencies):
+        size = int(reader.take(np.uint8, 1)[0]) + 1
+        if size > most_symbols:
+            raise damaged("a table has symbols that no word has")
+        row[:size] = reader.take(np.uint8, 2 * size).reshape(2, size).T
+    tables = frequencies.astype(np.int64)
+    if (tables.sum(axis=1) != 1 << SCALE_BITS).any():
         raise damaged("a table does not add up")
+    return tables
+
+
+def _bytes_of(frequencies: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Of each row the symbols, of each of these the lower byte and the higher."""
+    return frequencies.view(np.uint8).reshape(*frequencies.shape, 2)
 
 
 def _longest_side(words: int) -> int:
