@@ -11,7 +11,7 @@ from typing import Any
 from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded, Downloader
 from casmodels.errors import MissingUpstreamError, OfflineError
-from casmodels.library.names import Found, versions_of
+from casmodels.library.names import Found, newest, versions_of
 from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.results import LeftOut, PullResult, PullStatus
@@ -75,6 +75,10 @@ class HubPull:
             if self._pull.options.dry_run:
                 return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0)
             self._check_space(wanted)
+            for name in (self._name, *listing.base_models):
+                related = newest(transaction, name)
+                if related is not None:
+                    transaction.came_from(related.id)
             try:
                 fetched = self._fetch(transaction, listing, wanted)
                 with alone(self._pull.engine.layout.downloads):

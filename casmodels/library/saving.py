@@ -85,8 +85,10 @@ class Saver:
             check_tag(self._transaction, name, tag, None)
         files = [entry for entry in listing.entries if entry.kind is EntryKind.FILE]
         self._progress.expect(len(files), listing.size_bytes)
-        tree = Tree.of([self._entry(entry, place) for entry in listing.entries])
         parent = base or self._parent(name, place)
+        if parent is not None:
+            self._transaction.came_from(parent)
+        tree = Tree.of([self._entry(entry, place) for entry in listing.entries])
         last = newest(self._transaction, name)
         version = Version(
             tree=self._transaction.add_tree(tree),

@@ -73,10 +73,13 @@ class Engine:
         return self.content_at(row, check=check, out=out)
 
     def foresee(self, kind: FrameKind, digest: bytes) -> None:
-        """Say that a frame will soon be wanted, so that the disk works while the coders do."""
+        """Say that a frame will soon be wanted, so that the disk works while the coders do. Its bases are with it."""
         row = self.ledger.rows.frame(kind, digest)
-        if row is not None:
+        for _ in range(_DEEPEST_DELTA + 1):
+            if row is None:
+                return
             self.packs.foresee(row.pack, row.offset, row.length)
+            row = self.ledger.rows.frame(FrameKind.CHUNK, row.base) if row.base else None
 
     def content_at(
         self, row: FrameRow, *, check: bool = True, out: memoryview | None = None, dependants: int = 0

@@ -42,7 +42,9 @@ class Pending:
             if header.kind is FrameKind.CHUNK:
                 _, key, sketch = parse_chunk_hint(header.hint)
                 if sketch:
-                    candidate = Candidate(header.digest, header.raw_length, sketch, not header.base)
+                    candidate = Candidate(
+                        header.digest, header.raw_length, header.frame_length, sketch, not header.base
+                    )
                     self._candidates.setdefault(key, {})[header.digest] = candidate
 
     def candidates(self, key: bytes) -> list[Candidate]:

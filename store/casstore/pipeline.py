@@ -38,13 +38,14 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A chunk that another may be stored against: its digest, its bytes, the cast that makes them alike, and whether
-    nothing but that cast may be."""
+    """A chunk that another may be stored against: its digest, its bytes, the cast that makes them alike, whether
+    nothing but that cast may be, and what share of it is left as it is stored, or 0."""
 
     digest: bytes
     raw: Buffer
     cast: int
     must_be_exact: bool = False
+    stored_share: float = 0.0
 
 
 class BaseFinder(Protocol):
@@ -207,7 +208,7 @@ def _code_piece(piece: Piece, data: Buffer, known: Known, bases_for: BaseFinder)
     if piece.key:
         for base in bases_for(piece, data):
             frame = frame_against(piece, data, digest, base)
-            if frame is not None and _pays(frame, piece, data):
+            if frame is not None and _pays(frame, piece, data, base):
                 return CodedChunk(piece, digest, frame)
     return CodedChunk(piece, digest, _whole_frame(piece, data, digest))
 
@@ -226,11 +227,12 @@ def frame_against(piece: Piece, data: Buffer, digest: bytes, base: Base) -> Fram
     return Frame.of(header, payload)
 
 
-def _pays(frame: Frame, piece: Piece, data: Buffer) -> bool:
-    stored_length = frame.header.stored_length
-    if stored_length <= piece.length * _SURELY_PAYS:
+def _pays(frame: Frame, piece: Piece, data: Buffer, base: Base) -> bool:
+    share = frame.header.stored_length / piece.length
+    # Of the base at least as much is left as of the chunk without what sets the two apart.
+    if share <= max(_SURELY_PAYS, _DELTA_PAYS * (base.stored_share - share)):
         return True
-    return stored_length <= piece.length * codecs.expected_share(data, piece.item_width) * _DELTA_PAYS
+    return share <= _DELTA_PAYS * codecs.expected_share(data, piece.item_width)
 
 
 def _whole_frame(piece: Piece, data: Buffer, digest: bytes) -> Frame:

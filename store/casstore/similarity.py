@@ -6,7 +6,8 @@ bits per element that a delta would take are estimated from the sampled words, c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +37,8 @@ class Choice:
     digest: bytes
     cast: Cast
     must_be_exact: bool
+    stored_share: float = 0.0
+    """What is left of the base, if it has the chunk's type; 0 where that is not known."""
 
 
 def sketch(raw: Buffer, width: int) -> bytes:
@@ -61,32 +64,35 @@ def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> li
     if not mine:
         return []
     width = item_width(mine)
-    words = np.frombuffer(mine, WORD_TYPES[width])
+    words = ordered(np.frombuffer(mine, WORD_TYPES[width]))
     exact, best, best_bits = None, None, 8 * width * _WORTH_IT[width]
     for candidate in candidates:
         their_width = item_width(candidate.sketch)
         if len(candidate.sketch) != their_width * _SAMPLES or candidate.raw_length * width != raw_length * their_width:
             continue
         for cast in casts_between(their_width, width):
-            theirs = apply_cast(cast, candidate.sketch) if cast else np.frombuffer(candidate.sketch, words.dtype)
-            bits = _expected_bits(words, theirs)
+            theirs = apply_cast(cast, candidate.sketch) if cast else np.frombuffer(candidate.sketch, WORD_TYPES[width])
+            bits = _expected_bits(words, ordered(theirs), width)
             if candidate.is_whole and bits < best_bits:
-                best, best_bits = Choice(candidate.digest, cast, must_be_exact=False), bits
+                share = 0.0 if cast else candidate.stored_length / candidate.raw_length
+                best, best_bits = Choice(candidate.digest, cast, must_be_exact=False, stored_share=share), bits
             elif not candidate.is_whole and not bits and exact is None:
                 exact = Choice(candidate.digest, cast, must_be_exact=True)
+            if not cast and bits < 8 * width * _WORTH_IT[width]:
+                break  # they are of one type
     return [choice for choice in (exact, best) if choice is not None]
 
 
-def _expected_bits(words: Words, theirs: Words) -> float:
+def _expected_bits(words: Sequence[int], theirs: Sequence[int], width: int) -> float:
     """About what each element of the difference takes: the length of its magnitude, and its sign where it has one."""
-    difference = ordered(words) - ordered(theirs)
-    signed = difference.view(difference.dtype.str.replace("u", "i"))
-    magnitudes = np.abs(signed.astype(np.float64))
-    return float(np.log2(1 + 2 * magnitudes).mean())
+    half = 1 << 8 * width - 1
+    bits = 0.0
+    for word, their in zip(words, theirs, strict=True):  # so few that NumPy would take five times as long
+        bits += math.log2(1 + 2 * abs((word - their + half) % (2 * half) - half))
+    return bits / len(words)
 
 
-def ordered(words: Words) -> Words:
+def ordered(words: Words) -> list[int]:
     """The words of floats mapped to integers of the same order, one to one: negative ones have all bits turned."""
-    top = words.dtype.type(8 * words.itemsize - 1)
-    signs = (words >> top).astype(bool)
-    return np.where(signs, ~words, words | words.dtype.type(1 << int(top))).astype(words.dtype)
+    half = 1 << 8 * words.itemsize - 1
+    return [2 * half - 1 - word if word >= half else word + half for word in words.tolist()]

@@ -31,6 +31,7 @@ from casstore.frames import Frame, FrameHeader, FrameKind, recipe_hint
 from casstore.index.lengths import chunk_lengths
 from casstore.index.rows import BlobInfo
 from casstore.ledger import Change
+from casstore.lineage import Lineage
 from casstore.packs import PackWriter, SealedPack, pack_path
 from casstore.pending import Pending
 from casstore.recipes import Part, Recipe
@@ -63,6 +64,7 @@ class Transaction(Reader):
         self._kept: list[RefKey] = []
         self._pack: PackWriter | None = None
         self._pending = Pending()
+        self._lineage = Lineage(engine)
         self._sealing: list[Future[SealedPack]] = []
         self._sealed: list[SealedPack] = []
         self._blobs: dict[Digest, BlobInfo] = {}
@@ -96,6 +98,10 @@ class Transaction(Reader):
     def add_bytes(self, data: bytes, name: str, expect: Digest | None = None) -> StoredBlob:
         """Put a file in whose bytes are in memory."""
         return self._add(BytesSource(data), name, name, expect, None)
+
+    def came_from(self, version: Digest) -> None:
+        """Say that what is put in from now on was made from a version, if it is known; only space depends on it."""
+        self._lineage.add(version)
 
     def add_tree(self, tree: Tree) -> Digest:
         """Put a tree in. Raises InvalidInputError when it needs a blob that the store has not."""
@@ -177,7 +183,7 @@ class Transaction(Reader):
             lambda: engine.finder(name, source),
             hashers,
             self._knows_chunk,
-            Bases(engine, self._pending) if engine.settings.deltas else no_bases,
+            Bases(engine, self._pending, self._lineage) if engine.settings.deltas else no_bases,
             engine.workers,
             engine.settings.in_flight_bytes,
         )

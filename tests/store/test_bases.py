@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from casstore.codecs import Codec
+from casstore.digests import BLAKE3, Digest
 from casstore.engine import Settings
 from casstore.errors import DamagedError, FailedError
 from casstore.frames import FrameKind
@@ -76,6 +77,21 @@ def assert_whole(store: Store, names: Any = FAMILY) -> None:
     assert found == {name: FAMILY[name] for name in names}
     with store.reading():
         assert check(store.engine, data=True).findings == ()
+
+
+def test_what_it_was_made_from_is_found_among_many(store: Store) -> None:
+    """All have one shape, and none is like another: more of them than are looked at came after the one that counts."""
+    parent = put(store, "base", FAMILY["base"])
+    for seed in range(40):
+        put(store, f"stranger-{seed}", {"w.4": weights(100 + seed).tobytes()})
+    with store.writing() as transaction:
+        transaction.came_from(Digest(BLAKE3, bytes(32)))  # not there
+        transaction.came_from(parent)
+        stage(transaction, "tuned", FAMILY["tuned"])
+        transaction.commit()
+    assert rows(store)[-1].base == rows(store)[0].digest
+    put(store, "of nobody", {"w.4": tuned(BASE, 5).tobytes()})
+    assert rows(store)[-1].base is None
 
 
 def test_a_family(store: Store) -> None:

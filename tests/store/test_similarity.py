@@ -20,7 +20,7 @@ OTHER = RANDOM.normal(0, 0.05, 5000).astype("<f4")
 
 
 def candidate(name: str, words: Words, *, is_whole: bool = True) -> Candidate:
-    return Candidate(name.encode(), words.nbytes, sketch(words.tobytes(), words.itemsize), is_whole)
+    return Candidate(name.encode(), words.nbytes, words.nbytes // 2, sketch(words.tobytes(), words.itemsize), is_whole)
 
 
 def chosen(words: Words, *candidates: Candidate) -> list[tuple[str, Cast, bool]]:
@@ -60,8 +60,8 @@ def test_a_delta_serves_for_its_exact_cast_only_and_is_tried_first() -> None:
 def test_chunks_of_another_length_are_no_candidates() -> None:
     longer = np.concatenate([BASE, BASE])
     assert chosen(BASE, candidate("longer", longer)) == []
-    assert chosen(BASE, Candidate(b"x", BASE.nbytes, b"", is_whole=True)) == []
-    assert chosen(BASE, Candidate(b"x", BASE.nbytes, b"odd", is_whole=True)) == []
+    assert chosen(BASE, Candidate(b"x", BASE.nbytes, 100, b"", is_whole=True)) == []
+    assert chosen(BASE, Candidate(b"x", BASE.nbytes, 100, b"odd", is_whole=True)) == []
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
@@ -75,9 +75,17 @@ def test_a_sketch_is_eight_words(width: int) -> None:
     assert sketch(data, 16) == sketch(data, 0) == b""
 
 
+def test_what_is_left_of_the_base_is_told_where_it_has_the_same_type() -> None:
+    (choice,) = choices(sketch(BASE.tobytes(), 4), BASE.nbytes, [candidate("near", NEAR)])
+    assert choice.stored_share == 0.5
+    bfloat16 = apply_cast(Cast.FLOAT32_TO_BFLOAT16, BASE.tobytes())
+    (choice,) = choices(sketch(bfloat16.tobytes(), 2), bfloat16.nbytes, [candidate("near", NEAR)])
+    assert choice.stored_share == 0
+
+
 def test_ordered_is_a_bijection_that_rises_with_the_number() -> None:
     every = np.arange(1 << 16, dtype="<u2")
-    mapped = ordered(every)
+    mapped = np.array(ordered(every))
     assert np.array_equal(np.sort(mapped), every)
     numbers = every.view("<f2").astype(float)
     finite = np.isfinite(numbers)

@@ -79,10 +79,12 @@ class BlobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that another may be like: its digest, length in bytes, sketch, and whether it is stored whole."""
+    """A chunk that another may be like: its digest, length in bytes and as it is stored, sketch, and whether it is
+    stored whole."""
 
     digest: bytes
     raw_length: int
+    stored_length: int
     sketch: bytes
     is_whole: bool
 
@@ -124,11 +126,14 @@ class Rows:
     def similar(self, key: bytes, limit: int) -> list[Candidate]:
         """The live chunks of that similarity key, those stored whole first, and the newest packs' first."""
         found = self._database.execute(
-            "SELECT digest, raw_length, sketch, base IS NULL FROM frames WHERE key = ? AND state = 0 "
+            "SELECT digest, raw_length, length, sketch, base IS NULL FROM frames WHERE key = ? AND state = 0 "
             "ORDER BY base IS NOT NULL, pack DESC LIMIT ?",
             (key, limit),
         )
-        return [Candidate(digest, raw_length, sketch, bool(whole)) for digest, raw_length, sketch, whole in found]
+        return [
+            Candidate(digest, raw_length, length, sketch, bool(is_whole))
+            for digest, raw_length, length, sketch, is_whole in found
+        ]
 
     def keys_of_several(self) -> list[bytes]:
         """The similarity keys of which several live chunks are stored whole."""
