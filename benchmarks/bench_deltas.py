@@ -13,6 +13,7 @@ from statistics import median
 
 from benchmarks.bench_size import only_weights, record, size_of, store_all
 from benchmarks.corpus import Corpus
+from benchmarks.int8 import write_int8
 from benchmarks.published import methods
 from benchmarks.results import Figure, Results
 from benchmarks.workplace import Workplace, from_arguments, scratch
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with scratch(workplace.work / "deltas") as work:
         family(workplace, corpus, work, results)
         pairs(workplace, corpus, work, results)
+        int8(workplace, corpus, work, results)
         second_copies(workplace, corpus, work, results)
         speeds(workplace, corpus, work, results)
     workplace.save(results)
@@ -85,6 +87,20 @@ def pairs(workplace: Workplace, corpus: Corpus, work: Path, results: Results) ->
             theirs = method.stored_bytes - before
             reach = limit if name == TX else None
             results.figures.append(Figure(f"delta, {what}, casmodels / {name}", ours / theirs, reach))
+
+
+def int8(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -> None:
+    """A checkpoint after the one before, both quantised."""
+    peer = workplace.casmodels(work / "casmodels")
+    peer.prepare()
+    stored = []
+    for member in PAIRS["fp32 checkpoint against the one before"][:2]:
+        directory = work / "int8" / member
+        directory.mkdir(parents=True)
+        write_int8(next(corpus.directory(member).rglob("*.safetensors")), directory / "model.safetensors")
+        stored.append(store_all(workplace, peer, {f"int8-{member}": directory}, work))
+    share = (stored[1] - stored[0]) / size_of(directory)
+    results.figures.append(Figure("delta / raw, int8 checkpoint against the one before", share))
 
 
 def second_copies(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -> None:

@@ -88,22 +88,31 @@ class Engine:
 
         ``dependants`` is how many deltas wait for it, each for the next.
         """
+        return self.content_of(self.frame_at(row), row, check=check, out=out, dependants=dependants)
+
+    def content_of(
+        self, frame: bytes, row: FrameRow, *, check: bool = True, out: memoryview | None = None, dependants: int = 0
+    ) -> Buffer:
+        """The same for a frame that was read before."""
+        return decoded(frame, row.kind, row.digest, _Bases(self, dependants + 1), check=check, out=out)
+
+    def frame_at(self, row: FrameRow) -> bytes:
+        """The bytes of a frame, unchecked. Raises DamagedError when they are missing, and FailedError."""
         what = _what(row.kind, row.digest)
         try:
-            frame = self.packs.read(row.pack, row.offset, row.length)
+            return self.packs.read(row.pack, row.offset, row.length)
         except FileNotFoundError as error:
             # A compaction may have moved the frame and unlinked its pack since the look-up.
             again = self.ledger.rows.frame(row.kind, row.digest)
             if again is None or again.pack == row.pack:
                 raise DamagedError(what, f"its pack {row.pack.hex()} is missing") from error
-            return self.content_at(again, check=check, out=out, dependants=dependants)
+            return self.frame_at(again)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
             raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
         except DamagedError as error:
             raise DamagedError(what, error.reason) from error
-        return decoded(frame, row.kind, row.digest, _Bases(self, dependants + 1), check=check, out=out)
 
 
 class BaseReader(Protocol):

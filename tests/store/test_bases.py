@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -322,6 +324,23 @@ class TestCompact:
         assert pack_path(store.layout.packs, damaged.pack).exists()
         with store.reading():
             assert {finding.name for finding in check(store.engine, data=True).findings} == {"a"}
+
+    def test_a_pack_that_cannot_be_read_stays(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(store, "a", {"x": np.random.default_rng(1).bytes(9000)})
+        put(store, "b", {"x": np.random.default_rng(2).bytes(9000)})
+        unreadable = rows(store)[0].pack
+        packs, reads = store.engine.packs, []
+        real = packs.read
+
+        def read(pack_id: bytes, offset: int, length: int) -> bytes:
+            reads.append((pack_id, offset))
+            if pack_id == unreadable:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(pack_id, offset, length)
+
+        monkeypatch.setattr(packs, "read", read)
+        assert compact(store.engine).damaged_packs == 1
+        assert len(reads) == len(set(reads)), "what moves is read once"
 
     def test_a_rebuild_after_it(self, store: Store) -> None:
         for name, files in reversed(FAMILY.items()):

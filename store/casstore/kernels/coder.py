@@ -7,7 +7,6 @@ reads or writes one at most. A processor works on several lanes at once, and Num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +18,7 @@ from casstore.kernels.words import Plane
 Lanes = NDArray[np.uint32]
 Stream = NDArray[np.uint16]
 Slots = NDArray[np.uint32]
+Entries = NDArray[np.uint32]
 
 SCALE_BITS: Final = 11
 """The frequencies of a table sum to two to the power of this. With more, tables fit no fast cache."""
@@ -27,36 +27,22 @@ LOWEST_STATE: Final = 1 << 16
 """What every lane's state begins with in the encoder, and ends with in the decoder; none is ever below."""
 
 _ROW_BITS: Final = 8  # tables have room for 256 symbols
-_RECIPROCAL_BITS: Final = 32 + SCALE_BITS
+_START_BITS: Final = 16  # where in an entry the start begins; below it is the frequency
+_HIGH_BITS: Final = 32 - SCALE_BITS
+_TOTAL: Final = 1 << SCALE_BITS
+_UNROLLED: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """What an encoder needs of each symbol of each table: 256 entries for a table.
+def entries_of(frequencies: NDArray[np.int64]) -> Entries:
+    """What an encoder needs of each symbol of each table, 256 for a table: where its frequency begins, and what it is.
 
-    For a frequency f, the reciprocal is ceil(2^43 / f): with states below 2^21 * f and f of at most 2^11, its product
-    with a state has the exact quotient above bit 43, and never more than 64 bits.
+    The frequencies have a row for each table, and sum to 2 to the power of `SCALE_BITS`.
     """
-
-    highest: NDArray[np.uint32]
-    """The highest state that a symbol can be added to."""
-    starts: NDArray[np.uint32]
-    gaps: NDArray[np.uint32]
-    """The sum of all frequencies but the symbol's."""
-    reciprocals: NDArray[np.uint64]
-
-
-def steps_of(frequencies: NDArray[np.int64]) -> Steps:
-    """From the frequencies of each table, a row for each, that sum to 2 to the power of `SCALE_BITS`."""
     rows = np.zeros((len(frequencies), 1 << _ROW_BITS), np.int64)
     rows[:, : frequencies.shape[1]] = frequencies
     table = rows.ravel()
-    return Steps(
-        ((table << 32 - SCALE_BITS) - 1).astype(np.uint32),
-        (np.cumsum(table) - table & (1 << SCALE_BITS) - 1).astype(np.uint32),
-        ((1 << SCALE_BITS) - table).astype(np.uint32),
-        -(-(1 << _RECIPROCAL_BITS) // np.maximum(table, 1)).astype(np.uint64),
-    )
+    starts = np.cumsum(table) - table & _TOTAL - 1
+    return (starts << _START_BITS | table).astype(np.uint32)
 
 
 def slots_of(frequencies: NDArray[np.int64]) -> Slots:
@@ -71,7 +57,7 @@ def slots_of(frequencies: NDArray[np.int64]) -> Slots:
 
 
 def encode(
-    symbols: Plane, contexts: NDArray[np.uint16], table_of: Plane, steps: Steps, lanes: Lanes, stream: Stream
+    symbols: Plane, contexts: NDArray[np.uint16], table_of: Plane, entries: Entries, lanes: Lanes, stream: Stream
 ) -> int:
     """Fill ``stream`` from its end; where in it the coded words begin. ``lanes`` end as a decoder's begin.
 
@@ -79,24 +65,21 @@ def encode(
     """
     kernel = DELTAS.find("encode")
     if kernel is not None:
-        return int(
-            kernel(
-                symbols, contexts, table_of, steps.highest, steps.starts, steps.gaps, steps.reciprocals, lanes, stream
-            )
-        )
+        row, full = np.empty((2, lanes.size), np.uint32)
+        return int(kernel(symbols, contexts, table_of, entries, row, full, lanes, stream))
     place = stream.size
     state = lanes.copy()
     for first in range((symbols.size - 1) // lanes.size * lanes.size, -1, -lanes.size):
         part = slice(first, first + lanes.size)
-        entries = table_of[contexts[part]].astype(np.intp) << _ROW_BITS | symbols[part]
-        x = state[: entries.size]
-        full = x > steps.highest[entries]
-        moved = x[full]
+        entry = entries[table_of[contexts[part]].astype(np.intp) << _ROW_BITS | symbols[part]]
+        frequencies = entry & np.uint32((1 << _START_BITS) - 1)
+        x = state[: entry.size]
+        is_full = x >> np.uint32(_HIGH_BITS) >= frequencies
+        moved = x[is_full]
         stream[place - moved.size : place] = moved.astype(np.uint16)
         place -= moved.size
-        x[full] = moved >> np.uint32(16)
-        quotients = (x * steps.reciprocals[entries] >> np.uint64(_RECIPROCAL_BITS)).astype(np.uint32)
-        x += steps.starts[entries] + quotients * steps.gaps[entries]
+        x[is_full] = moved >> np.uint32(16)
+        x += (entry >> np.uint32(_START_BITS)) + x // frequencies * (np.uint32(_TOTAL) - frequencies)
     lanes[:] = state
     return place
 
@@ -110,7 +93,7 @@ def decode(stream: Stream, lanes: Lanes, slots: Slots, symbols: Plane) -> int:
     count = stream.size - lanes.size
     kernel = DELTAS.find("decode")
     if kernel is not None:
-        return int(kernel(stream, count, lanes, slots, symbols))
+        return int(kernel(stream, count, lanes, slots, np.empty_like(lanes), np.empty_like(lanes), symbols))
     place = 0
     for first in range(0, symbols.size, lanes.size):
         if place > count:
@@ -128,47 +111,79 @@ def decode(stream: Stream, lanes: Lanes, slots: Slots, symbols: Plane) -> int:
     return place
 
 
+# A row is a symbol for each lane. It is gone through several times, once for each thing that is done to it: loops that
+# look things up cannot be vectorised, nor can those that take words of the stream, but all the rest can.
+
+
 def _encode_loop(
-    symbols: Plane, contexts: NDArray[np.uint16], table_of: Plane, highest: NDArray[np.uint32],
-    starts: NDArray[np.uint32], gaps: NDArray[np.uint32], reciprocals: NDArray[np.uint64], lanes: Lanes, stream: Stream,
+    symbols: Plane, contexts: NDArray[np.uint16], table_of: Plane, entries: Entries, row: Slots, full: Lanes,
+    lanes: Lanes, stream: Stream,
 ) -> Any:  # fmt: skip
-    mask = np.uintp(lanes.size - 1)
-    i = np.uintp(symbols.size)
+    width, total, one = np.uintp(lanes.size), np.uintp(symbols.size), np.uintp(1)
     place = np.uintp(stream.size - 1)  # the next word to fill
-    for _ in range(symbols.size):
-        i -= np.uintp(1)
-        lane = i & mask
-        entry = np.uintp(table_of[np.uintp(contexts[i])]) << np.uintp(_ROW_BITS) | np.uintp(symbols[i])
-        x = lanes[lane]
-        full = x > highest[entry]
-        stream[place] = np.uint16(x)  # written in any case, and kept by moving on: a branch would be guessed wrong
-        place -= np.uintp(full)
-        x = np.uint32(x >> np.uint32(16)) if full else x
-        quotient = np.uint32((np.uint64(x) * reciprocals[entry]) >> np.uint64(_RECIPROCAL_BITS))
-        lanes[lane] = np.uint32(x + starts[entry] + np.uint32(quotient * gaps[entry]))
+    after = total
+    while after:
+        first = (after - one) // width * width
+        size = after - first
+        after = first
+        for lane in range(size):
+            table = np.uint32(table_of[np.uintp(contexts[first + lane])])
+            row[lane] = entries[np.uintp(table << np.uint32(_ROW_BITS) | np.uint32(symbols[first + lane]))]
+        for lane in range(size):
+            frequency = row[lane] & np.uint32((1 << _START_BITS) - 1)
+            full[lane] = np.uint32(lanes[lane] >> np.uint32(_HIGH_BITS)) >= frequency
+        left = size
+        while left >= np.uintp(_UNROLLED):
+            for _ in range(_UNROLLED):
+                left -= one
+                # Written in any case, and kept by moving on: a branch would be guessed wrong.
+                stream[place] = np.uint16(lanes[left])
+                place -= np.uintp(full[left])
+        while left:
+            left -= one
+            stream[place] = np.uint16(lanes[left])
+            place -= np.uintp(full[left])
+        for lane in range(size):
+            x = lanes[lane] >> (full[lane] << np.uint32(4))
+            frequency = row[lane] & np.uint32((1 << _START_BITS) - 1)
+            # As doubles: their quotient is never rounded up to the next whole number, and can be vectorised.
+            quotient = np.uint32(np.int64(np.float64(x) / np.float64(frequency)))
+            gap = np.uint32(np.uint32(_TOTAL) - frequency)
+            lanes[lane] = np.uint32(x + (row[lane] >> np.uint32(_START_BITS)) + np.uint32(quotient * gap))
     return np.int64(place) + 1
 
 
-def _decode_loop(stream: Stream, count: int, lanes: Lanes, slots: Slots, symbols: Plane) -> Any:
-    total, width = np.uintp(symbols.size), np.uintp(lanes.size)
-    scale, mask = np.uint32(SCALE_BITS), np.uint32((1 << SCALE_BITS) - 1)
-    place = i = np.uintp(0)
-    while i < total and place <= np.uintp(count):
-        for lane in range(min(width, total - i)):
-            x = lanes[lane]
-            slot = slots[np.uintp(np.uint32(symbols[i]) << scale | (x & mask))]
-            symbols[i] = np.uint8(slot)
-            x = np.uint32((slot >> np.uint32(8) & np.uint32(0xFFF)) * (x >> scale) + (slot >> np.uint32(20)))
+def _decode_loop(
+    stream: Stream, count: int, lanes: Lanes, slots: Slots, row: Slots, moved: Lanes, symbols: Plane
+) -> Any:
+    width, total = np.uintp(lanes.size), np.uintp(symbols.size)
+    scale, mask = np.uint32(SCALE_BITS), np.uint32(_TOTAL - 1)
+    place = first = np.uintp(0)
+    while first < total and place <= np.uintp(count):
+        size = min(width, total - first)
+        for lane in range(size):
+            row[lane] = np.uint32(symbols[first + lane]) << scale | (lanes[lane] & mask)
+        for lane in range(size):
+            row[lane] = slots[np.uintp(row[lane])]
+        for lane in range(size):
+            slot = row[lane]
+            symbols[first + lane] = np.uint8(slot)
+            moved[lane] = (slot >> np.uint32(8) & np.uint32(0xFFF)) * (lanes[lane] >> scale) + (slot >> np.uint32(20))
+        for lane in range(size):
+            x = moved[lane]
             low = x < np.uint32(LOWEST_STATE)
             word = np.uint32(stream[place])
             lanes[lane] = np.uint32(x << np.uint32(16) | word) if low else x
             place += np.uintp(low)
-            i += np.uintp(1)
+        first += size
     return np.int64(place)
 
 
 DELTAS.add(
     "encode", _encode_loop, "const uint8[]", "const uint16[]", "const uint8[]", "const uint32[]",
-    "const uint32[]", "const uint32[]", "const uint64[]", "uint32[]", "uint16[]", result="int64",
+    "uint32[]", "uint32[]", "uint32[]", "uint16[]", result="int64",
 )  # fmt: skip
-DELTAS.add("decode", _decode_loop, "const uint16[]", "int64", "uint32[]", "const uint32[]", "uint8[]", result="int64")
+DELTAS.add(
+    "decode", _decode_loop, "const uint16[]", "int64", "uint32[]", "const uint32[]", "uint32[]", "uint32[]", "uint8[]",
+    result="int64",
+)  # fmt: skip

@@ -28,6 +28,9 @@ SAME, QUIET, LOUD = 0, 1, 2
 _QUIET_PARTS: Final = 10
 """A block is quiet if no more than one in so many of its words differs by much."""
 
+_CELLS: Final = 1024
+"""So many symbols are counted at a time, as what is looked up for them is computed faster apart."""
+
 _SEGMENT_WORDS: Final = 1 << 16
 """NumPy takes so many words at a time, for what it makes on the way is many times as large."""
 
@@ -81,7 +84,7 @@ def count(symbols: NDArray[np.uint8], contexts: NDArray[np.uint16], symbols_coun
     counts, half = np.zeros((2, CONTEXTS, symbols_count), np.uint32)
     kernel = DELTAS.find("count")
     if kernel is not None:
-        kernel(symbols, contexts, symbols_count, counts.ravel(), half.ravel())
+        kernel(symbols, contexts, symbols_count, counts.ravel(), half.ravel(), np.empty(_CELLS, np.uint32))
         counts += half
         return counts
     for start in range(0, symbols.size, _SEGMENT_WORDS):
@@ -204,6 +207,7 @@ def _compare_loop(width: int) -> Kernel:
     floats, integers, below, two = _FLOATS[width]
     top = 8 * width - 1
     rest = signed((1 << top) - 1)
+    none, two_bits = word(0), word(2)
 
     def compare(
         words: Words, expected: Words, shift: int, much: int,
@@ -215,22 +219,22 @@ def _compare_loop(width: int) -> Kernel:
             start = block * BLOCK_WORDS
             size = min(BLOCK_WORDS, words.size - start)
             ours, theirs = words[start : start + size], expected[start : start + size]
-            different: Any = 0
+            different = none  # counted in words: wider numbers would make the loop as much slower
             for i in range(size):
-                different += ours[i] != theirs[i]
-            if different == 0:
+                different = word(different | word(ours[i] ^ theirs[i]))
+            if different == none:
                 states[block] = SAME
                 continue
             symbol, magnitude = symbols[position : position + size], magnitudes[position : position + size]
-            loud: Any = 0
+            loud = none
             for i in range(size):
                 x, y = ours[i], theirs[i]
                 ahead = signed(word(x ^ ((x >> top) & rest)) - word(y ^ ((y >> top) & rest)))  # unsigned: it wraps
-                size_of = wide(word(word(0) - word(ahead)) if ahead < 0 else word(ahead))
+                size_of = word(none - word(ahead)) if ahead < 0 else word(ahead)
                 magnitude[i] = size_of
-                leading[i] = floats(size_of & ~(size_of >> wide(2)))
-                loud += size_of >= wide(much)
-            state = QUIET if loud * _QUIET_PARTS <= size else LOUD
+                leading[i] = floats(wide(size_of & ~(size_of >> two_bits)))
+                loud = word(loud + word(size_of >= word(much)))
+            state = QUIET if np.int64(loud) * _QUIET_PARTS <= size else LOUD
             states[block] = state
             base = np.uint16((state - 1) << 8)
             context = contexts[position : position + size]
@@ -248,16 +252,22 @@ def _compare_loop(width: int) -> Kernel:
 
 
 def _count_loop(
-    symbols: Plane, contexts: NDArray[np.uint16], symbols_count: int, even: NDArray[np.uint32], odd: NDArray[np.uint32]
-) -> None:
+    symbols: Plane, contexts: NDArray[np.uint16], symbols_count: int, even: NDArray[np.uint32],
+    odd: NDArray[np.uint32], cells: NDArray[np.uint32],
+) -> None:  # fmt: skip
     # Two histograms: the same cell is seldom raised twice in a row, which would have to wait.
-    row, one = np.uintp(symbols_count), np.uint32(1)
-    for i in range(0, symbols.size - 1, 2):
-        even[np.uintp(contexts[i]) * row + np.uintp(symbols[i])] += one
-        odd[np.uintp(contexts[i + 1]) * row + np.uintp(symbols[i + 1])] += one
-    if symbols.size % 2:
-        last = symbols.size - 1
-        even[np.uintp(contexts[last]) * row + np.uintp(symbols[last])] += one
+    row, one, after_one = np.uint32(symbols_count), np.uint32(1), np.uintp(1)
+    for start in range(0, symbols.size, _CELLS):
+        symbol, context = symbols[start : start + _CELLS], contexts[start : start + _CELLS]
+        for i in range(symbol.size):
+            cells[i] = np.uint32(context[i]) * row + np.uint32(symbol[i])
+        place, stop = np.uintp(0), np.uintp(symbol.size)
+        while place + after_one < stop:
+            even[np.uintp(cells[place])] += one
+            odd[np.uintp(cells[place + after_one])] += one
+            place += np.uintp(2)
+        if place < stop:
+            even[np.uintp(cells[place])] += one
 
 
 def _select_loop(width: int) -> Kernel:
@@ -321,4 +331,4 @@ for _width in WORD_TYPES:
         f"restore{_width}", _restore_loop(_width), f"const {_signed}", "const uint8[]", "const uint8[]",
         f"const {_words}", _signed,
     )  # fmt: skip
-DELTAS.add("count", _count_loop, "const uint8[]", "const uint16[]", "int64", "uint32[]", "uint32[]")
+DELTAS.add("count", _count_loop, "const uint8[]", "const uint16[]", "int64", "uint32[]", "uint32[]", "uint32[]")

@@ -165,8 +165,9 @@ def _wasteful_packs(engine: Engine) -> list[bytes]:
 def _frames_of(engine: Engine, pack_id: bytes) -> Iterator[tuple[FrameRow, Frame]]:
     """The frames that live in a pack, each read and checked: damage is not to be moved about."""
     for row in engine.ledger.rows.frames_of(pack_id):
-        engine.content_at(row)
-        header, payload = parse_frame(engine.packs.read(row.pack, row.offset, row.length))
+        data = engine.frame_at(row)
+        engine.content_of(data, row)
+        header, payload = parse_frame(data)
         yield row, Frame.of(header, payload)
 
 

@@ -13,6 +13,7 @@ from casmodels.library.names import Found
 from casmodels.results import PullResult, PullStatus
 from casstore.catalog import Reader
 from casstore.errors import FullError
+from casstore.transactions import Transaction
 from tests.hub import FakeHub, Fault
 from tests.models.library.conftest import MakeStore
 
@@ -50,6 +51,20 @@ def test_a_second_pull_costs_one_request_and_no_byte_of_a_file(store: Store, hub
     assert (second.status, second.version) == (PullStatus.CACHED, first.version)
     assert len(hub.seen) == 1
     assert second.downloaded_bytes == 0
+
+
+def test_the_engine_is_told_of_the_models_that_a_card_names(
+    store: Store, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Transaction, "came_from", lambda _, version: told.append(version.hex))
+    hub.add("org/base", FILES)
+    base = pull(store, "org/base")
+    hub.add("org/name", FILES, card={"base_model": ["org/base", "org/not-here"]})
+    first = pull(store)
+    hub.add("org/name", {**FILES, "config.json": b"{}"}, card={"base_model": "org/base"})
+    pull(store)
+    assert told == [base.version, first.version, base.version]
 
 
 def test_an_alias_is_its_repo(store: Store, hub: FakeHub) -> None:

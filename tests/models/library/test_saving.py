@@ -14,6 +14,7 @@ from casmodels.library import PullOptions, Store
 from casmodels.progress import SilentProgress
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.store import Store as Engine
+from casstore.transactions import Transaction
 from tests.hub import FakeHub
 from tests.models.library.conftest import MakeStore
 
@@ -106,6 +107,19 @@ def test_a_checkpoint_of_an_old_checkout_descends_from_it(store: Store, model: P
     store.checkout(f"mine@{first.version}", tmp_path / "old")
     (tmp_path / "old" / "zero").write_text("a branch")
     assert store.checkpoint("mine", tmp_path / "old").parent == first.version
+
+
+def test_the_engine_is_told_what_a_checkpoint_was_made_from(
+    store: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Transaction, "came_from", lambda _, version: told.append(version.hex))
+    first = store.checkpoint("mine", model)
+    assert told == []
+    (model / "zero").write_text("second")
+    second = store.checkpoint("mine", model)
+    store.checkpoint("other", model, base=f"mine@{first.version}")
+    assert (second.parent, told) == (first.version, [first.version] * 2)
 
 
 def test_a_single_file(store: Store, model: Path, tmp_path: Path) -> None:

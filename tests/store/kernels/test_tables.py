@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casstore.kernels.coder import SCALE_BITS, slots_of, steps_of
+from casstore.kernels.coder import SCALE_BITS, entries_of, slots_of
 from casstore.kernels.compiled import DELTAS
 from casstore.kernels.tables import MAX_TABLES, Counts, merge, scaled, tables_for
 
@@ -79,19 +79,22 @@ def test_what_is_split_into_slots_is_what_is_coded() -> None:
         assert (row >> 20 < table[row & 255]).all()
 
 
-def test_reciprocals_divide_exactly() -> None:
-    frequencies = np.arange(1, (1 << SCALE_BITS) + 1)
-    pairs = np.zeros((frequencies.size, 2), np.int64)
-    pairs[:, 0] = frequencies
-    pairs[:, 1] = (1 << SCALE_BITS) - frequencies
-    steps = steps_of(pairs)
-    reciprocals = steps.reciprocals.reshape(-1, 256)[:, 0]
-    highest = steps.highest.reshape(-1, 256)[:, 0].astype(np.uint64)
-    divisors = frequencies.astype(np.uint64)
+def test_entries_are_starts_and_frequencies() -> None:
+    tables = scaled(counted(3, 5, 63))
+    entries = entries_of(tables).reshape(5, 256)
+    assert (entries[:, :63] & 0xFFFF == tables).all()
+    assert not (entries[:, 63:] & 0xFFFF).any()
+    assert (entries[:, :63] >> 16 == (np.cumsum(tables, axis=1) - tables) % (1 << SCALE_BITS)).all()
+
+
+def test_quotients_of_doubles_are_exact() -> None:
+    """What the compiled encoder divides: no state is 2^21 times its symbol's frequency or more."""
+    frequencies = np.arange(1, (1 << SCALE_BITS) + 1, dtype=np.uint64)
+    highest = (frequencies << np.uint64(32 - SCALE_BITS)) - np.uint64(1)
     for states in (
         highest,
-        highest // divisors * divisors - np.uint64(1),
-        highest // divisors * divisors,
+        highest // frequencies * frequencies - np.uint64(1),
+        highest // frequencies * frequencies,
         highest >> np.uint64(1),
     ):
-        assert (states * reciprocals >> np.uint64(32 + SCALE_BITS) == states // divisors).all()
+        assert ((states.astype(np.float64) / frequencies).astype(np.uint64) == states // frequencies).all()

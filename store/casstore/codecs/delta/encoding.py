@@ -13,7 +13,7 @@ from casstore.codecs.delta.payload import LANE_BITS, Payload, Side
 from casstore.codecs.delta.samples import sample_runs
 from casstore.codecs.delta.scratch import scratch
 from casstore.kernels import Words, aligned
-from casstore.kernels.coder import LOWEST_STATE, steps_of
+from casstore.kernels.coder import LOWEST_STATE, entries_of
 from casstore.kernels.coder import encode as encode_symbols
 from casstore.kernels.compiled import DELTAS
 from casstore.kernels.decays import apply_decay
@@ -80,7 +80,9 @@ def _code(found: Differences, tables: Tables) -> tuple[NDArray[np.uint32], NDArr
     lane_bits = min(max((coded >> _WORDS_PER_LANE_BITS).bit_length() - 1, LANE_BITS.start), _MOST_LANE_BITS)
     lanes = np.full(1 << lane_bits, LOWEST_STATE, np.uint32)
     stream = scratch("stream", coded + 1, np.uint16)
-    start = encode_symbols(found.symbols, found.contexts, tables.table_of, steps_of(tables.frequencies), lanes, stream)
+    start = encode_symbols(
+        found.symbols, found.contexts, tables.table_of, entries_of(tables.frequencies), lanes, stream
+    )
     return lanes, stream[start:]
 
 
