@@ -5,7 +5,7 @@ PIP := python -m pip --quiet --disable-pip-version-check
 BENCHES := size deltas speed again startup memory load index priority
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-torch demo bench bench-quick bench-corpus clean
+.PHONY: help install lint test test-torch torture demo bench bench-quick bench-corpus clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,11 @@ lint: install ## ruff, mypy strict, import-linter
 
 test: install ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not torch"
+
+torture: install ## faults, cuts, damage and concurrency, for the better part of an hour (GROUPS="kills power": only these)
+	$(BIN)/python -m tests.torture $(GROUPS)
+	$(BIN)/python -m tests.torture --mutations $(GROUPS)
+	$(BIN)/python -m tests.torture --report
 
 # A PIP_EXTRA_INDEX_URL with torch's CPU builds saves a large download where the default build is another.
 .venv-torch/.installed: pyproject.toml

@@ -1,0 +1,78 @@
+"""The command: run groups, break the product on purpose, or renew the page of figures."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.torture import __doc__ as usage
+from tests.torture import mutations, registry, results
+from tests.torture.plan import Plan
+
+
+def main() -> int:
+    """Exit status 1 if anything did not hold."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.torture", description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(registry.names())}")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--short", action="store_true", help="seconds instead of minutes; nothing is kept")
+    parser.add_argument("--mutations", action="store_true", help="break the product on purpose")
+    parser.add_argument("--report", action="store_true", help="renew docs/reliability.md")
+    parser.add_argument("--work", type=Path, default=None, help="a directory to work in")
+    options = parser.parse_args()
+    if options.report:
+        results.report()
+        return 0
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    action = break_it if options.mutations else torture
+    held = [action(group, seed, options) for group in options.groups or registry.names()]
+    return 0 if all(held) else 1
+
+
+def torture(group: str, seed: int, options: argparse.Namespace) -> bool:
+    """Run one group; whether all held."""
+    begun = time.monotonic()
+    outcomes = []
+    with work_in(options.work) as work:
+        for outcome in registry.load(group).run(Plan(seed, work, options.short)):
+            outcomes.append(outcome)
+            print(f"{group}: {outcome.what}: {outcome.points} times, {len(outcome.failures)} failures {outcome.note}")
+            for failure in outcome.failures[:10]:
+                print(f"    {failure}", flush=True)
+    if not options.short:
+        results.save(group, seed, time.monotonic() - begun, outcomes)
+    return not any(outcome.failures for outcome in outcomes)
+
+
+def break_it(group: str, seed: int, options: argparse.Namespace) -> bool:
+    """Try each mutation of one group; whether all were noticed."""
+    all_noticed = True
+    for mutation in registry.load(group).MUTATIONS:
+        with work_in(options.work) as work:
+            noticed = mutations.is_noticed(group, mutation, seed, work)
+        print(f"{group}: {mutation.what}: {'noticed' if noticed else 'NOT NOTICED'}", flush=True)
+        all_noticed = all_noticed and noticed
+    return all_noticed
+
+
+@contextmanager
+def work_in(parent: Path | None) -> Iterator[Path]:
+    """An empty directory, removed afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="casstore-torture-", dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

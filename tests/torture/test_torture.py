@@ -1,0 +1,20 @@
+"""The short form of every group of torture, with another seed each time."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.torture import registry
+from tests.torture.plan import Plan
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_short_form_holds(name: str, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    outcomes = list(registry.load(name).run(Plan(seed, tmp_path, is_short=True)))
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    assert not failures, f"{name} with the seed {seed}: {failures}"
+    assert any(outcome.points for outcome in outcomes), "nothing was done"
