@@ -65,6 +65,7 @@ class Bench:
         for left in self._disk.root.iterdir():
             if left.is_dir():
                 shutil.rmtree(left)
+        self._disk.sync()
         self._stores += 1
         self._store = self._disk.root / f"store-{self._stores}"
         self._state = State()
@@ -209,10 +210,11 @@ def _version(ended: Ended) -> str:
 
 
 def _compare(found: State, expected: State) -> None:
-    for what in ("versions", "tags", "pins", "places"):
+    for what in ("files", "tags", "pins", "checked_out"):
         here, wanted = getattr(found, what), getattr(expected, what)
         if here != wanted:
-            raise BrokenPromiseError(f"{what} are {here}, not {wanted}")
+            gone, new = sorted(wanted - here), sorted(here - wanted)
+            raise BrokenPromiseError(f"of the {what} {gone} are not as promised, and {new} are there instead")
 
 
 def _compare_one(found: State, ways: Sequence[State], place: str | None) -> None:

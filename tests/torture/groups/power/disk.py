@@ -47,7 +47,7 @@ class FileSystem:
 
 
 XFS: Final = FileSystem("XFS", 300 * _MEBIBYTE, ("mkfs.xfs", "-q", "-f", "-K"))
-EXT4: Final = FileSystem("ext4", 128 * _MEBIBYTE, ("mkfs.ext4", "-q", "-F", "-E", "nodiscard"))
+EXT4: Final = FileSystem("ext4", 192 * _MEBIBYTE, ("mkfs.ext4", "-q", "-F", "-E", "nodiscard"))
 BTRFS: Final = FileSystem("btrfs", 256 * _MEBIBYTE, ("mkfs.btrfs", "-q", "-f", "-K"), "nodiscard", has_shutdown=False)
 
 
@@ -78,6 +78,10 @@ class Disk:
             self._mount()
         except (OSError, RuntimeError) as error:
             raise UnavailableError(f"no {self.file_system.name} can be mounted here: {error}") from error
+
+    def sync(self) -> None:
+        """Have all that was written reach the disk."""
+        call("sync", "--file-system", self.root)
 
     def cuts(self) -> list[Cut]:
         """The ways in which it can be cut."""

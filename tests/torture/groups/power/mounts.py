@@ -51,7 +51,7 @@ def call(*command: str | Path) -> None:
     """Run a program; RuntimeError with its words when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")
+        raise RuntimeError(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).partition(chr(10))[0]}")
 
 
 def mount(image: Path, directory: Path, options: str) -> None:
@@ -63,7 +63,7 @@ def mount(image: Path, directory: Path, options: str) -> None:
 def unmount(directory: Path) -> None:
     """Unmount; a device that has just been let go may be busy for a moment yet."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while directory.is_mount():
+    while directory in _mounted():
         try:
             call("umount", directory)
         except RuntimeError:
@@ -88,10 +88,14 @@ def _remove_leftovers() -> None:
 
 def _unmount_all(directory: Path) -> None:
     """Whatever is mounted below a directory, the innermost first."""
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    for target in reversed([Path(line.split(" ")[1]) for line in lines]):
+    for target in reversed(_mounted()):
         if directory in target.parents:
             try:
                 unmount(target)
             except RuntimeError:
                 call("umount", "--lazy", target)
+
+
+def _mounted() -> list[Path]:
+    """Where something is mounted, in order; not by a look at it, which fails where the disk is gone."""
+    return [Path(line.split(" ")[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]

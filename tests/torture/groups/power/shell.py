@@ -1,9 +1,4 @@
-"""Runs casmodels' commands one by one, each in a process of its own, so that one can be cut off in the middle.
-
-The program at the other end has everything imported and no threads, and forks for each command: a fresh interpreter
-each time would take longer than the commands. It reads lines of JSON, a method and its arguments, and answers with
-two lines: the child's pid at once, its exit status when it has ended.
-"""
+"""Runs casmodels' commands one by one, each in a process of its own, so that one can be cut off in the middle."""
 
 from __future__ import annotations
 
@@ -15,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,7 +49,7 @@ class Shell:
 
     def __enter__(self) -> Shell:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.groups.power.shell", self._output, self._errors],
+            [sys.executable, "-m", "tests.torture.groups.power.children", self._output, self._errors],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,
@@ -109,49 +103,3 @@ class Shell:
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
         return int(line)
-
-
-def _serve(output: str, errors: str) -> None:
-    """Answer until the input ends."""
-    from tests.torture.groups.power import survey
-
-    survey.import_all()
-    methods: dict[str, Callable[[Sequence[str]], int]] = {"casmodels": survey.casmodels, "look": survey.look}
-    for line in sys.stdin:
-        method, *arguments = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _redirect(output, errors)
-            _become(methods[method], arguments)
-        _say(child)
-        _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def _redirect(output: str, errors: str) -> None:
-    writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, writing), (2, errors, writing)):
-        os.dup2(os.open(path, flags, 0o666), descriptor)
-
-
-def _become(method: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> None:
-    status = 1
-    try:
-        status = method(arguments)
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        os._exit(status)
-
-
-def _say(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _serve(*sys.argv[1:])

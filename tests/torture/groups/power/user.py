@@ -39,6 +39,16 @@ class State:
             document["versions"], frozenset(document["tags"]), frozenset(document["pins"]), dict(document["places"])
         )
 
+    @property
+    def files(self) -> frozenset[str]:
+        """All files of all versions, with what is in them."""
+        return _lines(self.versions)
+
+    @property
+    def checked_out(self) -> frozenset[str]:
+        """All files of all directories, with what is in them."""
+        return _lines(self.places)
+
     def without(self, target: str) -> State:
         """After a version was removed."""
         return replace(
@@ -84,7 +94,7 @@ class User:
         """What they type next: that command if it makes sense now, else any that does."""
         verbs = ["checkpoint"] * 5 + ["pull"] * 2 + ["gc"] * 2 + ["compact"] * 2 + ["cleanup"]
         if state.versions:
-            verbs += ["repair", "tag", "pin", "redownload", *["checkout"] * 3]
+            verbs += ["repair", "tag", "pin", "redownload", *["checkout"] * 3, "view"]
         if state.pins:
             verbs += ["unpin"]
         if state.versions.keys() - state.pins:
@@ -97,6 +107,7 @@ class User:
             "pull": self._pull,
             "redownload": lambda _: Step(("redownload", _REPO, "--workers", "2"), _nothing),
             "checkout": self._checkout,
+            "view": self._view,
             "tag": self._tag,
             "pin": self._pin,
             "unpin": self._unpin,
@@ -149,6 +160,15 @@ class User:
 
         return Step(("checkout", target, str(self._checkouts / place)), effect, place=place)
 
+    def _view(self, state: State) -> Step:
+        """A Hub cache of one version; what is promised is its snapshot."""
+        target, place = self._one_of(state.versions), f"view-{self._number()}"
+
+        def effect(state: State, _: str) -> State:
+            return replace(state, places={**state.places, place: state.versions[target]})
+
+        return Step(("view", target, "--path", str(self._checkouts / place)), effect, place=place)
+
     def _tag(self, state: State) -> Step:
         target, tag = self._one_of(state.versions), self._label()
         return Step(("tag", target, tag), lambda state, _: replace(state, tags=state.tags | {f"{target} {tag}"}))
@@ -182,6 +202,10 @@ class User:
     def _number(self) -> int:
         self._count += 1
         return self._count
+
+
+def _lines(places: Mapping[str, Files]) -> frozenset[str]:
+    return frozenset(f"{place} {path} {sha256[:12]}" for place, files in places.items() for path, sha256 in files.items())
 
 
 def _nothing(state: State, _: str) -> State:

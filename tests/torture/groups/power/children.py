@@ -1,11 +1,19 @@
-"""What the shell's children do: a command of casmodels, or a look at all that a store and its checkouts hold."""
+"""The program at the shell's other end: forks for each command, and for each look at what lies on the disk.
+
+It has everything imported and no threads: a fresh interpreter each time would take longer than the commands. It reads
+lines of JSON, a method and its arguments, and answers with two lines: the child's pid at once, its exit status when it
+has ended.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +24,7 @@ from casstore.layout import Layout
 from tests.crash.command_sweep import check_collected
 
 
-def import_all() -> None:
+def _import_all() -> None:
     """Import what the commands would, each time anew."""
     import casmodels.cli.program
     import casmodels.library.pulling_hub
@@ -29,12 +37,12 @@ def import_all() -> None:
     import casstore.transactions  # noqa: F401
 
 
-def casmodels(arguments: Sequence[str]) -> int:
+def _casmodels(arguments: Sequence[str]) -> int:
     """One command line."""
     return process.run(arguments)
 
 
-def look(arguments: Sequence[str]) -> int:
+def _look(arguments: Sequence[str]) -> int:
     """Print what is there, before and after a gc, which must take all that leaked; AssertionError where something is
     wrong. ``arguments``: the store's directory, and the one above its checkouts."""
     store, checkouts = map(Path, arguments)
@@ -70,8 +78,55 @@ def _all_of(directory: Path, checkouts: Path) -> dict[str, Any]:
 
 
 def _files(directory: Path) -> dict[str, str]:
+    """Of a checkout all files, of a view those of its one snapshot."""
+    if (directory / "hub").exists():
+        directory = next(directory.glob("hub/models--*/snapshots/*"), directory / "none")
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
         if path.is_file() and not is_temporary(path.name)
     }
+
+
+def _serve(output: str, errors: str) -> None:
+    """Answer until the input ends."""
+    _import_all()
+    methods: dict[str, Callable[[Sequence[str]], int]] = {"casmodels": _casmodels, "look": _look}
+    for line in sys.stdin:
+        method, *arguments = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _redirect(output, errors)
+            _become(methods[method], arguments)
+        _say(child)
+        _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _redirect(output: str, errors: str) -> None:
+    writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, writing), (2, errors, writing)):
+        os.dup2(os.open(path, flags, 0o666), descriptor)
+
+
+def _become(method: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> None:
+    status = 1
+    try:
+        status = method(arguments)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])
