@@ -88,6 +88,7 @@ class User:
         self._checkouts = checkouts
         self._hub = hub
         self._weights = array("f", (chance.gauss(0, 0.05) for _ in range(_TENSOR_WORDS)))
+        self._upstream: Files = {}
         self._count = 0
 
     def step(self, state: State, verb: str | None = None) -> Step:
@@ -105,7 +106,7 @@ class User:
         making: dict[str, Callable[[State], Step]] = {
             "checkpoint": self._checkpoint,
             "pull": self._pull,
-            "redownload": lambda _: Step(("redownload", _REPO, "--workers", "2"), _nothing),
+            "redownload": lambda _: self._fetch("redownload"),
             "checkout": self._checkout,
             "view": self._view,
             "tag": self._tag,
@@ -146,11 +147,17 @@ class User:
         files = {"config.json": b'{"step": %d}' % self._number(), "model.safetensors": _safetensors(drawn["w.bin"])}
         files["tokenizer.json"] = drawn["vocabulary.txt"]
         self._hub.add(_REPO, files)
+        self._upstream = _digests(files)
+        return self._fetch("pull")
+
+    def _fetch(self, verb: str) -> Step:
+        """What is upstream now; a `redownload` brings it back where it was removed."""
+        upstream = self._upstream
 
         def effect(state: State, version: str) -> State:
-            return replace(state, versions={**state.versions, f"{_REPO}@{version}": _digests(files)})
+            return replace(state, versions={**state.versions, f"{_REPO}@{version}": upstream})
 
-        return Step(("pull", _REPO, "--workers", "2"), effect, makes=_REPO)
+        return Step((verb, _REPO, "--workers", "2"), effect, makes=_REPO)
 
     def _checkout(self, state: State) -> Step:
         target, place = self._one_of(state.versions), self._chance.choice(_PLACES)
