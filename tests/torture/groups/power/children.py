@@ -21,7 +21,8 @@ from casmodels.cli import process
 from casmodels.library import Store
 from casmodels.views.targets import is_temporary
 from casstore.layout import Layout
-from tests.crash.command_sweep import check_collected
+from casstore.maintenance.gc import collect
+from casstore.packs import list_packs
 
 
 def _import_all() -> None:
@@ -48,7 +49,7 @@ def _look(arguments: Sequence[str]) -> int:
     store, checkouts = map(Path, arguments)
     before = _all_of(store, checkouts)
     if Layout(store).exists():
-        check_collected(store)
+        _collect(store)
         assert _all_of(store, checkouts) == before, "gc has changed what is there"
     json.dump(before, sys.stdout)
     return 0
@@ -64,9 +65,7 @@ def _all_of(directory: Path, checkouts: Path) -> dict[str, Any]:
         for version in there:
             target = f"{version.name}@{version.version}"
             files = [entry.path for entry in store.ls(target)]
-            versions[target] = {
-                path: hashlib.sha256(b"".join(store.cat(target, path))).hexdigest() for path in files
-            }
+            versions[target] = {path: hashlib.sha256(b"".join(store.cat(target, path))).hexdigest() for path in files}
         damaged = store.verify(data=True).damaged
         assert not damaged, f"verify --data finds {damaged}"
     return {
@@ -75,6 +74,20 @@ def _all_of(directory: Path, checkouts: Path) -> dict[str, Any]:
         "pins": sorted(f"{one.name}@{one.version}" for one in there if one.pinned),
         "places": places,
     }
+
+
+def _collect(directory: Path) -> None:
+    """A gc, after which there is no file that the store does not need."""
+    with Store(directory) as store:
+        store.gc()
+        engine = store._context.engine()
+        layout = engine.layout
+        assert set(list_packs(layout.packs)) == engine.engine.ledger.rows.pack_ids(), "packs that do not count are left"
+        left = [path.name for path in layout.packs.iterdir() if path.suffix != ".pack"]
+        left += [path.name for path in (*layout.downloads.iterdir(), *layout.leases.iterdir())]
+        assert not left, f"these are left: {left}"
+        again = collect(engine.engine)
+        assert (again.packs, again.chunks) == (0, 0), "one gc did not take everything"
 
 
 def _files(directory: Path) -> dict[str, str]:

@@ -31,5 +31,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
                     try:
                         check_moment(Path(name), operation, moments, at, 0 if plan.is_short else _OUTCOMES)
                     except Exception as error:
-                        failures.append(f"{' '.join(error.__notes__)}: {type(error).__name__} {error}, seed {plan.seed}")
+                        failures.append(
+                            f"{' '.join(error.__notes__)}: {type(error).__name__} {error}, seed {plan.seed}"
+                        )
     yield Outcome("cuts replayed from the recorded calls", points, tuple(failures), f"{len(OPERATIONS)} operations")

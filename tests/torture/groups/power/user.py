@@ -212,7 +212,9 @@ class User:
 
 
 def _lines(places: Mapping[str, Files]) -> frozenset[str]:
-    return frozenset(f"{place} {path} {sha256[:12]}" for place, files in places.items() for path, sha256 in files.items())
+    return frozenset(
+        f"{place} {path} {sha256[:12]}" for place, files in places.items() for path, sha256 in files.items()
+    )
 
 
 def _nothing(state: State, _: str) -> State:
