@@ -26,6 +26,7 @@ from casmodels.views.targets import (
     nameable,
     real_target,
     remove_temporaries,
+    sync_names,
 )
 from casstore import files
 from casstore.catalog import Reader
@@ -180,7 +181,8 @@ class _Run:
             self._progress.expect(len(plan.files), sum(entry.size_bytes for entry in plan.files))
             materialiser.write_all([self._file(entry) for entry in plan.files], written)
             self._make_others(plan)
-            self._sync_names(plan)
+            made = [entry.path for entry in (*plan.files, *plan.links, *plan.directories)]
+            sync_names(self._target, [*made, *plan.removals, *plan.emptied])
         except BaseException:
             self._save(self._states(plan, written), complete=False)
             raise
@@ -230,17 +232,6 @@ class _Run:
             check_parents(self._target, entry.path)
             with files.translated(self._target / entry.path):
                 (self._target / entry.path).chmod(entry.mode)
-
-    def _sync_names(self, plan: Plan) -> None:
-        """Bring all that was made and removed to the disk: what is noted of them is to hold after a power cut too.
-
-        The directories above are among that, since they may be new, or gone.
-        """
-        made = [entry.path for entry in (*plan.files, *plan.links, *plan.directories)]
-        changed = {parent for path in (*made, *plan.removals, *plan.emptied) for parent in Path(path).parents}
-        for directory in sorted(self._target / parent for parent in changed):
-            if directory.is_dir():
-                files.sync_directory(directory)
 
     def _states(self, plan: Plan, written: Sequence[Written]) -> dict[str, FileState]:
         """What is known of the directory's files now."""

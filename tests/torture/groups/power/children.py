@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from casmodels.cli import process
 from casmodels.library import Store
@@ -25,17 +26,18 @@ from casstore.maintenance.gc import collect
 from casstore.packs import list_packs
 
 
-def _import_all() -> None:
-    """Import what the commands would, each time anew."""
-    import casmodels.cli.program
-    import casmodels.library.pulling_hub
-    import casmodels.library.saving
-    import casmodels.library.upkeep
-    import casmodels.views.checkouts
-    import casstore.codecs.byteplane
-    import casstore.codecs.delta
-    import casstore.maintenance.compact
-    import casstore.transactions  # noqa: F401
+_IMPORTED_ONCE: Final = (
+    "casmodels.cli.program",
+    "casmodels.library.pulling_hub",
+    "casmodels.library.saving",
+    "casmodels.library.upkeep",
+    "casmodels.views.checkouts",
+    "casmodels.views.hub_cache",
+    "casstore.codecs.byteplane",
+    "casstore.codecs.delta",
+    "casstore.maintenance.compact",
+    "casstore.transactions",
+)
 
 
 def _casmodels(arguments: Sequence[str]) -> int:
@@ -103,7 +105,8 @@ def _files(directory: Path) -> dict[str, str]:
 
 def _serve(output: str, errors: str) -> None:
     """Answer until the input ends."""
-    _import_all()
+    for name in _IMPORTED_ONCE:
+        importlib.import_module(name)
     methods: dict[str, Callable[[Sequence[str]], int]] = {"casmodels": _casmodels, "look": _look}
     for line in sys.stdin:
         method, *arguments = json.loads(line)
