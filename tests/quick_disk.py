@@ -11,9 +11,14 @@ from pathlib import Path
 _MEMORY = Path("/dev/shm")
 
 
+def quick_parent() -> Path:
+    """Where such directories are made."""
+    is_there = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
+    return _MEMORY if is_there else Path(tempfile.gettempdir())
+
+
 @contextmanager
-def quick_directory() -> Iterator[Path]:
+def quick_directory(prefix: str = "casstore-test-") -> Iterator[Path]:
     """A new directory that is removed afterwards."""
-    parent = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="casstore-test-", dir=parent) as name:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=quick_parent()) as name:
         yield Path(name)

@@ -26,6 +26,7 @@ from casmodels.views.targets import (
     nameable,
     real_target,
     remove_temporaries,
+    sync_names,
 )
 from casstore import files
 from casstore.catalog import Reader
@@ -180,6 +181,8 @@ class _Run:
             self._progress.expect(len(plan.files), sum(entry.size_bytes for entry in plan.files))
             materialiser.write_all([self._file(entry) for entry in plan.files], written)
             self._make_others(plan)
+            made = [entry.path for entry in (*plan.files, *plan.links, *plan.directories)]
+            sync_names(self._target, [*made, *plan.removals, *plan.emptied])
         except BaseException:
             self._save(self._states(plan, written), complete=False)
             raise
@@ -213,7 +216,7 @@ class _Run:
                 (self._target / path).rmdir()
 
     def _make_others(self, plan: Plan) -> None:
-        """Everything but the files' content, and the names to the disk."""
+        """Everything but the files' content."""
         for entry in plan.links:
             make_parents(self._target, entry.path)
             temporary = temporary_in(self._target)
@@ -229,9 +232,6 @@ class _Run:
             check_parents(self._target, entry.path)
             with files.translated(self._target / entry.path):
                 (self._target / entry.path).chmod(entry.mode)
-        made = [*plan.files, *plan.links, *plan.directories]
-        for parent in {(self._target / entry.path).parent for entry in made}:
-            files.sync_directory(parent)
 
     def _states(self, plan: Plan, written: Sequence[Written]) -> dict[str, FileState]:
         """What is known of the directory's files now."""

@@ -30,7 +30,7 @@ from casmodels.views.layout import (
     tree_listing,
 )
 from casmodels.views.materialise import LinkMode, Materialiser, Wanted, Written
-from casmodels.views.targets import make_parents, remove_temporaries
+from casmodels.views.targets import make_parents, remove_temporaries, sync_names
 from casstore import files
 from casstore.catalog import Reader
 from casstore.digests import Digest
@@ -61,12 +61,14 @@ class RepoFolder:
         self._started_ns = time.time_ns()
         self._place = places.load(directory)
         self._observer = Observer(directory, self._place)
+        self._made: list[str] = []
         self.foreign: list[str] = []
 
     def add(
         self, listing: Listing, copies: Copies, *, link: LinkMode, symlinks: bool, progress: Progress
     ) -> list[Written]:
-        """Make a version's snapshot: its blobs first, the refs last, so that nobody finds half of one by name."""
+        """Make a version's snapshot: its blobs first, the refs last, so that nobody finds half of one by name,
+        not after a power cut either."""
         remove_temporaries(self._staging)
         wanted, states = self._compare(listing, symlinks=symlinks)
         if wanted:
@@ -85,12 +87,16 @@ class RepoFolder:
         written: list[Written] = []
         try:
             materialiser.write_all(wanted, written)
+            self._made += [one.wanted.path for one in written]
             if not listing.files:  # otherwise the first of them makes the snapshot's directory
                 make_parents(self._directory, snapshot_path(listing.commit, ""))
+                self._made.append(snapshot_path(listing.commit, ""))
             if symlinks:
                 self._link(listing)
             self._write(_listing_path(listing), tree_listing(listing.version, listing.files))
+            self._sync_names()
             self._point(listing.version)
+            self._sync_names()
         finally:
             self._save(listing.version.id, states | {one.wanted.path: one.state for one in written})
         return written
@@ -171,6 +177,11 @@ class RepoFolder:
         temporary = temporary_in(self._staging)
         files.make_link(temporary, text)
         files.rename(temporary, self._directory / where)
+        self._made.append(where)
+
+    def _sync_names(self) -> None:
+        sync_names(self._directory, self._made)
+        self._made.clear()
 
     def _point(self, version: Version) -> None:
         """Write the refs: branches and tags of the versions that lie here."""
@@ -224,6 +235,7 @@ class RepoFolder:
                 os.close(descriptor)
             temporary.chmod(_MODE)
             files.rename(temporary, target)
+            self._made.append(where)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from casstore import files
@@ -127,6 +127,14 @@ def make_parents(root: Path, path: str) -> None:
             with files.translated(here), contextlib.suppress(FileExistsError):
                 here.mkdir()
         _check_directory(here)
+
+
+def sync_names(root: Path, paths: Iterable[str]) -> None:
+    """Bring the names of what was made or removed to the disk, and those of the directories above: they may be new."""
+    changed = {parent for path in paths for parent in Path(path).parents}
+    for directory in sorted(root / parent for parent in changed):
+        if directory.is_dir():
+            files.sync_directory(directory)
 
 
 def check_parents(root: Path, path: str) -> None:

@@ -18,11 +18,12 @@ _KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenanc
 def check_survival(path: Path, operation: str, acknowledged: frozenset[str] = frozenset()) -> None:
     """The store opens unaided, all that was finished is there and whole, nothing is half there, one gc takes all that
     leaked, and it can be written."""
-    with opened(path) as store:
+    wanted = OPERATIONS[operation]
+    with opened(path, create=wanted.prepare is None) as store:
         found = {name: files for (name, _), files in all_contents(store).items()}
         expected = {**EXPECTED, "new": expected_new(operation)}
-        assert found.keys() <= OPERATIONS[operation].stays | OPERATIONS[operation].comes
-        assert found.keys() >= OPERATIONS[operation].stays | acknowledged
+        assert found.keys() <= wanted.stays | wanted.comes | (wanted.goes - acknowledged)
+        assert found.keys() >= wanted.stays | (wanted.comes & acknowledged)
         assert all(files == expected[name] for name, files in found.items())
         with store.reading():
             checked = check(store.engine, data=True)

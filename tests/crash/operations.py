@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casstore import ledger
+from casstore.digests import sha256_digest
 from casstore.engine import Settings
+from casstore.frames import FrameKind
+from casstore.index.places import FileState, Place, PlaceKind
+from casstore.index.rows import State
 from casstore.layout import Layout
 from casstore.maintenance import gc
 from casstore.maintenance.compact import compact
 from casstore.maintenance.leftovers import remove_leftovers
 from casstore.maintenance.rebuild import rebuild
+from casstore.maintenance.repair import mend
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
 from casstore.testing.builders import noise, one_tensor, put, remove, stage
 
 Acknowledge = Callable[[str], None]
-"""Called with the name of a version once its commit has returned."""
+"""Called with the name of a version once the commit that made it, or took it away, has returned."""
 
 
 def opened(path: Path, *, create: bool = False, deltas: bool = True) -> Store:
@@ -42,13 +47,21 @@ def tensor(step: float) -> dict[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``prepare`` fills a new store; ``run`` is what is cut short, ``stays`` the names that it must leave alone, and
-    ``comes`` those that may be there afterwards."""
+    """``prepare`` fills a new store (None: making one is a part of it); ``run`` is what is cut short, ``stays`` the
+    names that it must leave alone, ``comes`` those that may be there afterwards, ``goes`` those that may be gone."""
 
-    prepare: Callable[[Store], None]
+    prepare: Callable[[Store], None] | None
     run: Callable[[Path, Acknowledge], None]
     stays: frozenset[str]
     comes: frozenset[str] = frozenset()
+    goes: frozenset[str] = frozenset()
+
+    def begin(self, path: Path) -> None:
+        """Make the store that it begins with."""
+        path.mkdir()
+        if self.prepare is not None:
+            with opened(path, create=True) as store:
+                self.prepare(store)
 
 
 def _two_versions(store: Store) -> None:
@@ -73,10 +86,57 @@ def _alike(store: Store) -> None:
     remove(store, "gone5", gone)
 
 
+def _dead_writer(store: Store) -> None:
+    """What a pull that was killed leaves: an unfinished pack, and what it had protected."""
+    _two_versions(store)
+    (store.layout.packs / f"{noise(8, 16).hex()}.pack.tmp").write_bytes(noise(9, 700))
+    with store.writing() as transaction:
+        for name, data in tree(6, 3).items():
+            transaction.keep(transaction.add_bytes(data, name).info)
+        transaction.commit()
+
+
+def _hurt(store: Store) -> None:
+    """What is going to be put in is here, but marked as damaged."""
+    _two_versions(store)
+    rows = store.engine.ledger.rows
+    before = set(rows.readable(FrameKind.CHUNK))
+    remove(store, "gone5", put(store, "gone5", tree(5, 2)))
+    with store.engine.ledger.locked():
+        rows.set_state(FrameKind.CHUNK, set(rows.readable(FrameKind.CHUNK)) - before, State.DAMAGED)
+        recipe = rows.recipe_of(sha256_digest(tree(5, 2)["f1"]))
+        assert recipe is not None
+        rows.set_state(FrameKind.RECIPE, [recipe.value], State.INCOMPLETE)
+
+
 def _put(path: Path, acknowledge: Acknowledge) -> None:
     with opened(path) as store:
         put(store, "new", tree(5, 2))
         acknowledge("new")
+
+
+def _make(path: Path, acknowledge: Acknowledge) -> None:
+    with opened(path, create=True) as store:
+        put(store, "new", tree(5, 2))
+        acknowledge("new")
+
+
+def _remove(path: Path, acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        with store.reading() as reader:
+            (target,) = [ref.target for ref in reader.refs(RefKind.VERSION, "b")]
+        remove(store, "b", target)
+        acknowledge("b")
+
+
+def _note_a_place(path: Path, _acknowledge: Acknowledge) -> None:
+    """As a checkout does before it writes and after: the index alone changes."""
+    with opened(path) as store:
+        with store.reading() as reader:
+            (target,) = [ref.target for ref in reader.refs(RefKind.VERSION, "a")]
+        for saved_ns in (1, 2):
+            files = {name: FileState(len(data), 1, 1, sha256_digest(data)) for name, data in tree(1, 3).items()}
+            store.places.save(Place("/elsewhere", PlaceKind.CHECKOUT, "a", target, files, saved_ns))
 
 
 def _put_many_packs(path: Path, acknowledge: Acknowledge) -> None:
@@ -132,6 +192,12 @@ def _rebuild(path: Path, _acknowledge: Acknowledge) -> None:
     rebuild(Layout(path))
 
 
+def _repair(path: Path, _acknowledge: Acknowledge) -> None:
+    rebuild(Layout(path))
+    with opened(path) as store, store.reading():
+        assert not mend(store.engine).broken
+
+
 def _begin_the_journal_anew(path: Path, acknowledge: Acknowledge) -> None:
     limits = ledger._REWRITE_BYTES, ledger._LINE_BYTES
     ledger._REWRITE_BYTES, ledger._LINE_BYTES = 500, 1
@@ -154,6 +220,12 @@ OPERATIONS = {
     "compact": Operation(_alike, _compact, _BOTH | {"c", "d"}),
     "rebuild": Operation(_removed, _rebuild, _BOTH),
     "begin the journal anew": Operation(_removed, _begin_the_journal_anew, _BOTH, _NEW),
+    "make a store": Operation(None, _make, frozenset(), _NEW),
+    "remove": Operation(_two_versions, _remove, frozenset({"a"}), goes=frozenset({"b"})),
+    "clean up": Operation(_dead_writer, _collect, _BOTH),
+    "heal": Operation(_hurt, _put, _BOTH, _NEW),
+    "note a place": Operation(_two_versions, _note_a_place, _BOTH),
+    "repair": Operation(_removed, _repair, _BOTH),
 }
 
 EXPECTED = {"a": tree(1, 3), "b": tree(2, 4), "c": tensor(0), "d": tensor(1e-5)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.checks import check_survival
-from tests.crash.operations import OPERATIONS, opened
+from tests.crash.operations import OPERATIONS
 from tests.crash.server import Forker
 
 _KILLED = -9
@@ -25,12 +25,11 @@ def forker() -> Iterator[Forker]:
 def sweep(forker: Forker, directory: Path, operation: str, points: int | None) -> int:
     """Kill at that many calls, evenly spread (None: at each); gives at how many."""
     template = directory / "template"
-    with opened(template, create=True) as store:
-        OPERATIONS[operation].prepare(store)
+    OPERATIONS[operation].begin(template)
     counted = directory / "counted"
     shutil.copytree(template, counted)
     calls = forker.run(operation, counted, -1)
-    check_survival(counted, operation, OPERATIONS[operation].comes)
+    check_survival(counted, operation, OPERATIONS[operation].comes | OPERATIONS[operation].goes)
     assert calls > 5
     killed = 0
     step = 1 if points is None else max(calls / points, 1)

@@ -17,6 +17,7 @@ from casmodels.views import checkouts
 from casmodels.views.checkouts import InTheWayError
 from casstore import files
 from casstore.errors import DamagedError, FullError, StoreError
+from casstore.testing.faults import Recording, hooked
 from tests.models.views.shelf import KilledError, Killer
 
 Look = Callable[[Path], dict[str, object]]
@@ -73,6 +74,20 @@ def test_another_version_writes_only_what_differs(shelf: Any, tmp_path: Path, li
     assert after["run.sh"] == before["run.sh"]
     assert stat.S_IMODE((tmp_path / "out/run.sh").stat().st_mode) == 0o644
     assert not (tmp_path / "out/nested/deep").exists()
+
+
+def test_what_was_removed_stays_away_after_a_power_cut(shelf: Any, tmp_path: Path) -> None:
+    """Only removals, and in a directory in which nothing is made: their names must reach the disk all the same."""
+    more = {"kept": b"1", "gone": b"2", "a/kept": b"3", "a/gone": b"4", "b/c/gone": b"5"}
+    first = shelf.put("mine", more)
+    second = shelf.put("mine", {path: data for path, data in more.items() if path.endswith("kept")})
+    shelf.checkout(first, tmp_path / "out")
+    recording = Recording()
+    with hooked(recording):
+        shelf.checkout(second, tmp_path / "out")
+    last = max(number for number, (operation, _) in enumerate(recording.calls) if operation in ("unlink", "rmdir"))
+    synced = {Path(path) for operation, path in recording.calls[last:] if operation == "fsync"}
+    assert {tmp_path / "out", tmp_path / "out/a"} <= synced
 
 
 def test_what_was_just_written_is_known_without_reading(

@@ -19,6 +19,7 @@ from casmodels.views.materialise import LinkMode
 from casmodels.views.sweeps import remove_models
 from casstore.digests import git_blob_digest
 from casstore.errors import FullError, StoreError
+from casstore.testing.faults import Recording, hooked
 from tests.models.views.shelf import KilledError, Killer
 
 Look = Callable[[Path], dict[str, object]]
@@ -87,6 +88,20 @@ def test_is_the_clients_layout_to_the_letter(shelf: Any, tmp_path: Path, listing
     assert added.written_bytes == 50_019
     assert view.models() == ("org/name",)
     assert view.size_bytes == 50_019
+
+
+def test_after_a_power_cut_a_ref_leads_to_a_whole_snapshot(shelf: Any, tmp_path: Path) -> None:
+    """All names below are synced before the ref gets its own, and that is synced before the end."""
+    version = shelf.put("org/name", MODEL, **hub_metadata(MODEL))
+    folder = tmp_path / "home/hub/models--org--name"
+    recording = Recording()
+    with hooked(recording):
+        shelf.add(shelf.view(tmp_path / "home"), ("org/name", version))
+    pointed = recording.calls.index(("rename", str(folder / "refs/main")))
+    synced = {Path(path) for operation, path in recording.calls[:pointed] if operation == "fsync"}
+    snapshot = folder / "snapshots" / COMMIT
+    assert {folder, folder / "blobs", snapshot, *(path for path in snapshot.rglob("*") if path.is_dir())} <= synced
+    assert ("fsync", str(folder / "refs")) in recording.calls[pointed:]
 
 
 def test_a_model_without_files(shelf: Any, tmp_path: Path) -> None:
