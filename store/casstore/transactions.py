@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from casstore import codecs, files
 from casstore.catalog import Reader
-from casstore.closure import closure, root_of
+from casstore.closure import closure, root_of, with_bases
 from casstore.digests import BLAKE3, GIT_BLOB, Digest
 from casstore.engine import Engine
 from casstore.errors import (
@@ -260,12 +260,15 @@ class Transaction(Reader):
         """Let packs count, and with them what their records need.
 
         A gc may have condemned chunks after this transaction had looked them up. It waits for this transaction's lease
-        before it drops anything; but the recipe is there for all to find from now on, so its chunks must be too.
+        before it drops anything; but the recipe is there for all to find from now on, so its chunks must be too. So is
+        a delta, whose recipe may never come, and its base.
         """
         for pack in self._sealed:
             change.add_pack(pack)
         self._check_bases()
-        if self._engine.ledger.rows.any_condemned():
+        rows = self._engine.ledger.rows
+        if rows.any_condemned():
+            rows.acquit(with_bases(self._engine, self._new_bases()))
             for pack in self._sealed:
                 for placed in pack.frames:
                     if placed.header.kind in (FrameKind.RECIPE, FrameKind.VERSION):
@@ -273,11 +276,15 @@ class Transaction(Reader):
 
     def _check_bases(self) -> None:
         """No delta may count whose base is gone, as when a repair has found it damaged meanwhile."""
-        headers = [placed.header for pack in self._sealed for placed in pack.frames]
-        bases = {header.base for header in headers if header.base}
+        bases = self._new_bases()
         found = {digest for digest, _, _ in chunk_lengths(self._engine.ledger.database, bases)}
         if bases - found:
             raise FailedError("a chunk that others were stored against is gone", remedy="run the same command again")
+
+    def _new_bases(self) -> set[bytes]:
+        """What the deltas that are about to count are stored against."""
+        headers = (placed.header for pack in self._sealed for placed in pack.frames)
+        return {header.base for header in headers if header.base}
 
     def _set_ref(self, change: Change, key: RefKey, target: Digest | None) -> None:
         """Move a ref, and let live what a gc has condemned of what it names."""
