@@ -72,6 +72,7 @@ class Transaction(Reader):
         self._process = os.getpid()
         self._failed = False
         self._refs: dict[RefKey, Digest | None] = {}
+        self._conditions: list[Callable[[], object]] = []
         self.added_bytes = 0
 
     def find_blob(self, digest: Digest) -> BlobInfo | None:
@@ -124,6 +125,13 @@ class Transaction(Reader):
         """Move a ref when the transaction is committed; None removes it."""
         self._refs[key] = target
 
+    def require(self, condition: Callable[[], object]) -> None:
+        """Have the next `commit` call this when nobody else can move refs any more.
+
+        What it raises ends the commit; it may `set_ref` by what it sees.
+        """
+        self._conditions.append(condition)
+
     def keep(self, blob: BlobInfo) -> None:
         """Protect a blob from gc, from the next `commit` on, until `let_go` or until nobody holds this lease."""
         key = RefKey(RefKind.PARTIAL, self.lease, blob.recipe.hex)
@@ -149,11 +157,14 @@ class Transaction(Reader):
                 return
             with self._engine.ledger.change() as change:
                 self._enter(change)
+                for condition in self._conditions:
+                    condition()
                 for key, target in self._refs.items():
                     self._set_ref(change, key, target)
             self._pending.entered(self._sealed)
             self._sealed.clear()
             self._refs.clear()
+            self._conditions.clear()
 
     def abandon(self) -> None:
         """Drop what was not committed. Never raises: what it cannot unlink is gc's."""
