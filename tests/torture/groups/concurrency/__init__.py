@@ -18,7 +18,7 @@ from tests.torture.groups.concurrency.workers import Place
 from tests.torture.plan import Mutation, Outcome, Plan
 
 FULL_SECONDS = 1800.0
-SHORT_SECONDS = 5.0
+SHORT_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 60.0
 """Nobody may wait longer: so long a gc waits for others before it gives up, and others stop for two seconds at most."""
 
@@ -32,19 +32,21 @@ def run(plan: Plan) -> Iterator[Outcome]:
         (work / "config.toml").touch()
         faults, hanging = supervise(place, plan, seconds)
         told = read_records(place.records)
-        afterwards = what_is_wrong(place, told)
+        afterwards = tuple(what_is_wrong(place, told))
     done = sum(len(each) for each in told.seconds.values())
-    yield Outcome("operations of 8 processes at once", done, (*hanging, *told.failures, *_too_long(told)), _note(told))
+    yield Outcome(
+        "operations of 8 processes at once", done, (*hanging, *told.failures, *_too_long(told, plan)), _note(told)
+    )
     yield Outcome("stopped and killed meanwhile", faults.stops + faults.kills, (), _faults_note(faults))
-    yield Outcome("versions looked at afterwards", len(told.alive), tuple(afterwards), "verify --data, one gc")
+    yield Outcome("versions looked at afterwards", len(told.alive), afterwards, "verify --data, one gc")
 
 
-def _too_long(told: Told) -> Iterator[str]:
+def _too_long(told: Told, plan: Plan) -> Iterator[str]:
     for what, seconds in told.seconds.items():
         if max(seconds) > LONGEST_WAIT_SECONDS:
             yield f"{what} took {max(seconds):.0f} s"
     for what in ("save", "read", "gc", "compact"):
-        if not told.seconds.get(what):
+        if not plan.is_short and not told.seconds.get(what):
             yield f"nobody got a turn to {what}"
 
 
@@ -62,27 +64,21 @@ def _faults_note(faults: Faults) -> str:
 
 MUTATIONS: list[Mutation] = [
     Mutation(
-        "what is committed while gc walks is condemned",
-        "store/casstore/maintenance/gc.py",
-        "            if ledger.sequence != sequence:\n",
-        "            if ledger.sequence < sequence:\n",
-    ),
-    Mutation(
         "the lease of a dead process counts",
         "store/casstore/leases.py",
         "                path.unlink(missing_ok=True)\n            except",
         "                held.append(path.name)\n            except",
     ),
     Mutation(
-        "packs are unlinked that a writer is about to enter",
-        "store/casstore/maintenance/gc.py",
-        "    for pack_id in engine.ledger.never_entered(strangers) if strangers else ():\n",
-        "    for pack_id in set(list_packs(engine.layout.packs)) - engine.ledger.rows.pack_ids():\n",
+        "what a delta is stored against is not thought to be needed",
+        "store/casstore/closure.py",
+        "        found = {base for _, _, base in lengths if base is not None} - seen\n",
+        "        found = {base for _, _, base in lengths if base is None} - {None}\n",
     ),
     Mutation(
-        "a reader does not look again when a pack is gone",
-        "store/casstore/engine.py",
-        "            if again is None or again.pack == row.pack:\n",
-        '            if again is None or again.pack != b"":\n',
+        "gc takes packs that are being written for a dead writer's",
+        "store/casstore/packs.py",
+        "            except BlockingIOError:\n                continue\n",
+        "            except BlockingIOError:\n                pass\n",
     ),
 ]

@@ -34,7 +34,7 @@ def _model(family: int, trained: int) -> bytes:
 
 def files_of(token: str) -> dict[str, bytes]:
     """The files of a version."""
-    family, trained, extra, serial = token.split("-")
+    family, trained, extra, serial = token.split("-", 3)
     return {
         "model.safetensors": _model(int(family), int(trained)),
         "extra.bin": noise(int(extra), 20_000),

@@ -74,8 +74,9 @@ class _Crowd:
             record = Record(self._place.records / f"{number:06} {name}.jsonl")
             try:
                 WORKERS[name](self._place, name, record, self._plan.random(f"{name} {number}"))
-            except BaseException:
-                record.fail(traceback.format_exc())
+            except BaseException as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                record.fail(f"{error!r} at {where.filename}:{where.lineno}")
 
         self._pids[name] = in_child(live)
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -98,6 +98,24 @@ MUTATIONS: list[Mutation] = [
         "",
     ),
     Mutation(
+        "what is committed while gc walks is condemned",
+        _GC,
+        "            if ledger.sequence != sequence:\n",
+        "            if ledger.sequence < sequence:\n",
+    ),
+    Mutation(
+        "gc unlinks packs that a writer is about to enter",
+        _GC,
+        "    for pack_id in engine.ledger.never_entered(strangers) if strangers else ():\n",
+        "    for pack_id in set(list_packs(engine.layout.packs)) - engine.ledger.rows.pack_ids():\n",
+    ),
+    Mutation(
+        "gc and compact do not keep each other out",
+        _GC,
+        "    return exclusive(engine.layout.maintenance_lock, ",
+        '    return exclusive(engine.layout.maintenance_lock.with_suffix(f".{id(engine)}"), ',
+    ),
+    Mutation(
         "compact moves a row wherever it lies by now",
         "store/casstore/index/rows.py",
         "pack = (SELECT number FROM packs WHERE id = ?) AND offset = ? AND (? IS NULL",
