@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casmodels.library.context import Context
 from casmodels.library.names import existing_name, find, versions_of
-from casmodels.library.saving import check_tag
+from casmodels.library.saving import set_tag
 from casmodels.results import RemoveResult
 from casmodels.specs import parse_versioned
 from casstore.catalog import Reader
@@ -21,7 +21,7 @@ def tag(context: Context, target: str, label: str) -> None:
     """
     with context.engine().writing() as transaction:
         found = find(transaction, context.registry, target)
-        transaction.set_ref(check_tag(transaction, found.name, label, found.id), found.id)
+        set_tag(transaction, found.name, label, found.id)
         transaction.set_ref(RefKey(RefKind.VERSION, found.name, found.id.hex), found.id)
         transaction.commit()
 
@@ -59,10 +59,14 @@ def remove(context: Context, target: str) -> RemoveResult:
         else:
             found = find(transaction, context.registry, target)
             name, versions = found.name, [found.id]
-        keys = _keys(transaction, name, versions)
-        freeable = gc.estimate(context.engine().engine, without=keys).reclaimed_bytes
-        for key in keys:
-            transaction.set_ref(key, None)
+        freeable = gc.estimate(context.engine().engine, without=_keys(transaction, name, versions)).reclaimed_bytes
+
+        def take_away() -> None:
+            for key in _keys(transaction, name, versions):
+                transaction.set_ref(key, None)
+
+        take_away()
+        transaction.require(take_away)  # another may have set a tag or a pin meanwhile
         transaction.commit()
         return RemoveResult(name, tuple(version.hex for version in versions), freeable)
 

@@ -104,8 +104,7 @@ class Saver:
             digest = self._transaction.add_version(version)
             self._transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
         for tag in options.tags:
-            # Looked at again: another may have set it while the files were read.
-            self._transaction.set_ref(check_tag(self._transaction, name, tag, digest), digest)
+            set_tag(self._transaction, name, tag, digest)
         if options.pin:
             self._transaction.set_ref(RefKey(RefKind.PIN, name, digest.hex), digest)
         self._transaction.commit()
@@ -166,6 +165,12 @@ def _last_place(context: Context, name: str) -> Path:
     raise InvalidInputError(
         f"no directory is known for {name}", remedy=f"name one: `casmodels checkpoint {name} ./dir`"
     )
+
+
+def set_tag(transaction: Transaction, name: str, tag: str, digest: Digest) -> None:
+    """Give a version a tag with the commit. Raises InvalidInputError, then too: another may set it meanwhile."""
+    transaction.set_ref(check_tag(transaction, name, tag, digest), digest)
+    transaction.require(lambda: check_tag(transaction, name, tag, digest))
 
 
 def check_tag(reader: Reader, name: str, tag: str, digest: Digest | None) -> RefKey:

@@ -51,8 +51,12 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    found = chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
-    seen: set[bytes] = set()
+    return with_bases(engine, chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest))
+
+
+def with_bases(engine: Engine, chunks: set[bytes]) -> Iterator[FrameName]:
+    """These chunks, what they are stored against, and what that is."""
+    found, seen = chunks, set[bytes]()
     while found:
         for chunk in found:
             yield FrameKind.CHUNK, chunk

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from casstore import codecs, files
 from casstore.catalog import Reader
-from casstore.closure import closure, root_of
+from casstore.closure import closure, root_of, with_bases
 from casstore.digests import BLAKE3, GIT_BLOB, Digest
 from casstore.engine import Engine
 from casstore.errors import (
@@ -72,6 +72,7 @@ class Transaction(Reader):
         self._process = os.getpid()
         self._failed = False
         self._refs: dict[RefKey, Digest | None] = {}
+        self._conditions: list[Callable[[], object]] = []
         self.added_bytes = 0
 
     def find_blob(self, digest: Digest) -> BlobInfo | None:
@@ -124,6 +125,13 @@ class Transaction(Reader):
         """Move a ref when the transaction is committed; None removes it."""
         self._refs[key] = target
 
+    def require(self, condition: Callable[[], object]) -> None:
+        """Have the next `commit` call this when nobody else can move refs any more.
+
+        What it raises ends the commit; it may `set_ref` by what it sees.
+        """
+        self._conditions.append(condition)
+
     def keep(self, blob: BlobInfo) -> None:
         """Protect a blob from gc, from the next `commit` on, until `let_go` or until nobody holds this lease."""
         key = RefKey(RefKind.PARTIAL, self.lease, blob.recipe.hex)
@@ -149,11 +157,14 @@ class Transaction(Reader):
                 return
             with self._engine.ledger.change() as change:
                 self._enter(change)
+                for condition in self._conditions:
+                    condition()
                 for key, target in self._refs.items():
                     self._set_ref(change, key, target)
             self._pending.entered(self._sealed)
             self._sealed.clear()
             self._refs.clear()
+            self._conditions.clear()
 
     def abandon(self) -> None:
         """Drop what was not committed. Never raises: what it cannot unlink is gc's."""
@@ -260,12 +271,15 @@ class Transaction(Reader):
         """Let packs count, and with them what their records need.
 
         A gc may have condemned chunks after this transaction had looked them up. It waits for this transaction's lease
-        before it drops anything; but the recipe is there for all to find from now on, so its chunks must be too.
+        before it drops anything; but the recipe is there for all to find from now on, so its chunks must be too. So is
+        a delta, whose recipe may never come, and its base.
         """
         for pack in self._sealed:
             change.add_pack(pack)
         self._check_bases()
-        if self._engine.ledger.rows.any_condemned():
+        rows = self._engine.ledger.rows
+        if rows.any_condemned():
+            rows.acquit(with_bases(self._engine, self._new_bases()))
             for pack in self._sealed:
                 for placed in pack.frames:
                     if placed.header.kind in (FrameKind.RECIPE, FrameKind.VERSION):
@@ -273,11 +287,15 @@ class Transaction(Reader):
 
     def _check_bases(self) -> None:
         """No delta may count whose base is gone, as when a repair has found it damaged meanwhile."""
-        headers = [placed.header for pack in self._sealed for placed in pack.frames]
-        bases = {header.base for header in headers if header.base}
+        bases = self._new_bases()
         found = {digest for digest, _, _ in chunk_lengths(self._engine.ledger.database, bases)}
         if bases - found:
             raise FailedError("a chunk that others were stored against is gone", remedy="run the same command again")
+
+    def _new_bases(self) -> set[bytes]:
+        """What the deltas that are about to count are stored against."""
+        headers = (placed.header for pack in self._sealed for placed in pack.frames)
+        return {header.base for header in headers if header.base}
 
     def _set_ref(self, change: Change, key: RefKey, target: Digest | None) -> None:
         """Move a ref, and let live what a gc has condemned of what it names."""

@@ -4,6 +4,7 @@ import gzip
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
 from casmodels.library import PullOptions, Store
-from casmodels.progress import SilentProgress
+from casmodels.progress import SilentProgress, Task
 from casstore.errors import InvalidInputError, NotFoundError
+from casstore.maintenance import gc
 from casstore.store import Store as Engine
 from casstore.transactions import Transaction
 from tests.hub import FakeHub
@@ -283,6 +285,48 @@ def test_a_tag_set_while_a_checkpoint_reads_does_not_move(store: Store, model: P
     assert [version.tags for version in store.versions("mine")] == [("best",)]
 
 
+def before_the_commit(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Let another do something once the next operation has looked at everything, and holds no lock yet."""
+    real = Transaction.commit
+
+    def commit(transaction: Transaction) -> None:
+        monkeypatch.setattr(Transaction, "commit", real)
+        meanwhile()
+        real(transaction)
+
+    monkeypatch.setattr(Transaction, "commit", commit)
+
+
+def test_of_two_who_set_one_tag_at_once_the_first_has_it(
+    store: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (store.checkpoint("mine", model).version for _ in range(2))
+    before_the_commit(monkeypatch, lambda: store.tag(f"mine@{first}", "best"))
+    with pytest.raises(InvalidInputError, match="does not move"):
+        store.tag(f"mine@{second}", "best")
+    before_the_commit(monkeypatch, lambda: store.tag(f"mine@{first}", "good"))
+    with pytest.raises(InvalidInputError, match="does not move"):
+        store.checkpoint("mine", model, tags=["good"])
+    assert {version.version: version.tags for version in store.versions("mine")} == {
+        first: ("best", "good"),
+        second: (),
+    }
+
+
+def test_a_version_that_is_pinned_or_tagged_while_it_is_removed(
+    store: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = store.checkpoint("mine", model).version
+    before_the_commit(monkeypatch, lambda: store.pin(f"mine@{version}"))
+    with pytest.raises(InvalidInputError, match="pinned"):
+        store.remove("mine")
+    store.unpin("mine")
+    before_the_commit(monkeypatch, lambda: store.tag(f"mine@{version}", "best"))
+    store.remove("mine")
+    with pytest.raises(UnknownModelError):
+        store.checkout("mine@best")
+
+
 def test_restore_of_a_file_touches_nothing_beside_it(store: Store, model: Path) -> None:
     before = _contents(model)
     store.checkpoint("all", model)
@@ -338,6 +382,21 @@ def test_remove_pin_and_gc(store: Store, model: Path, tmp_path: Path) -> None:
         store.versions("mine")
     with pytest.raises(UnknownModelError):
         store.tag(f"mine@{second.version}", "gone")
+
+
+def test_gc_says_that_it_waits(store: Store, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_SILENT_SECONDS", 0.0)
+    store.checkpoint("mine", model)
+    file = store.open("mine", "weights.bin")
+
+    class Told(SilentProgress):
+        def start(self, label: str, total_bytes: int | None) -> Task:
+            assert (label, total_bytes) == ("waiting for other commands to end", None)
+            file.close()
+            return super().start(label, total_bytes)
+
+    store.gc(progress=Told())
+    assert file.closed
 
 
 def test_gc_spares_what_another_name_needs(store: Store, model: Path, tmp_path: Path) -> None:
