@@ -184,7 +184,7 @@ class _Run:
             made = [entry.path for entry in (*plan.files, *plan.links, *plan.directories)]
             sync_names(self._target, [*made, *plan.removals, *plan.emptied])
         except BaseException:
-            self._save(self._states(plan, written), complete=False)
+            self._save(self._leaving(plan) | self._states(plan, written), complete=False)
             raise
         self._save(self._states(plan, written), complete=not self._wanted.include)
         return written
@@ -254,7 +254,18 @@ class _Run:
             for entry in [*plan.files, *plan.links, *plan.directories]
         }
         if coming or self._place is None:
-            self._save(coming | self._states(plan, []), complete=False)
+            self._save(coming | self._leaving(plan) | self._states(plan, []), complete=False)
+
+    def _leaving(self, plan: Plan) -> dict[str, FileState]:
+        """What is still there and has to go, in states that no file has either."""
+        states = {}
+        for path in [*plan.removals, *plan.emptied]:
+            with contextlib.suppress(OSError):
+                status = (self._target / path).lstat()
+                # Of links and directories only the path matters.
+                blob = self._observer.digest(path, status) or sha256_digest(path_bytes(path))
+                states[path] = FileState(status.st_size, 0, 0, blob)
+        return states
 
     def _save(self, states: Mapping[str, FileState], *, complete: bool) -> None:
         name, version = self._wanted.name, self._wanted.version

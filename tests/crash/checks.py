@@ -12,7 +12,8 @@ from casstore.packs import list_packs
 from casstore.testing.builders import all_contents, put
 from tests.crash.operations import EXPECTED, OPERATIONS, expected_new, opened, tree
 
-_KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs"}
+KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs"}
+"""What may lie in a store's directory, the index aside, once a gc has been there."""
 
 
 def check_survival(path: Path, operation: str, acknowledged: frozenset[str] = frozenset()) -> None:
@@ -43,6 +44,6 @@ def check_survival(path: Path, operation: str, acknowledged: frozenset[str] = fr
         assert not checked.broken
         assert set(list_packs(path / "packs")) == store.engine.ledger.rows.pack_ids()
     left = {entry.name for entry in path.iterdir() if not entry.name.startswith("index.sqlite3")}
-    assert left <= _KNOWN
+    assert left <= KNOWN
     assert {entry.suffix for entry in (path / "packs").iterdir()} == {".pack"}
     assert list((path / "leases").iterdir()) == []

@@ -1,128 +1,225 @@
-"""Kill one command at its n-th change of the disk, for many n, and check what is left each time.
+"""Kill commands at many of their changes of the disk, and check what is left each time.
 
 Run as a program, so that it forks from a process that has no threads:
 
-    python -m tests.crash.command_sweep WORK STEP COMMAND [ARGUMENT ...]
+    python -m tests.crash.command_sweep WORK COMMAND... [--seam N] [--outside N] [--seed SEED]
 
-WORK holds `template` (a store) and, as `expected.json`, what its versions hold: name@id to path to SHA-256. For n = 1,
-1 + STEP, … the template is copied, the command is run on the copy and killed by SIGKILL right before its n-th write,
-fsync, rename, unlink, truncate or commit, until it gets through. After each kill, in the copy: everything that was
-finished is there to the byte, the same command works unaided, one gc takes back what leaked. Prints how many kills
-there were.
+WORK holds a scene (`scene.prepared`). N times it is laid out anew, and a command run in it is killed (SIGKILL): through
+the seam, right before its n-th write, fsync, rename, unlink, truncate or commit; from outside, at its n-th system call
+of a name. After each kill: everything that was finished is there to the byte; then, in either order, the same command
+works unaided, and one gc takes back what leaked; and everything is there again. Prints what `sweeping.Swept` says, a
+line of JSON for each way of each command.
 """
 
 from __future__ import annotations
 
-import hashlib
+import argparse
+import importlib
 import json
 import os
-import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from random import Random
 
 from casmodels.cli import process
 from casmodels.cli.exits import Exit
-from casmodels.library import Store
 from casstore import files
-from casstore.maintenance.gc import collect
-from casstore.packs import list_packs
+from tests.crash import outside
+from tests.crash.command_checks import check, check_collected, check_done
+from tests.crash.points import Window, choose
+from tests.crash.scene import COMMANDS, Expected, lay_out
+from tests.crash.sweeping import Swept
+
+_REASON_BYTES = 4000
+"""What a pipe takes that nobody reads yet."""
+
+_GLOBAL = ("--json", "-q")
+_WARM = (
+    "casmodels.cli.program",
+    *(f"casmodels.cli.{module}" for module in ("bars", "care", "pulling", "saving", "versions", "views")),
+    *(
+        f"casmodels.library.{module}"
+        for module in ("inventory", "pulling_hub", "removal", "restoring", "saving", "upkeep")
+    ),
+    *(
+        f"casmodels.{module}"
+        for module in ("downloads.transfer", "formats.find", "runtime.memory", "sources.hub_client")
+    ),
+    *(
+        f"casstore.{module}"
+        for module in ("bases", "chunkers.opaque", "codecs.byteplane", "maintenance.compact", "needs")
+    ),
+    *("charset_normalizer", "huggingface_hub.hf_api", "psutil", "requests", "tomllib", "zstandard"),
+)
+"""What would be imported after each fork else."""
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run in a fork; gives the exit status, or minus the signal."""
+class Sweep:
+    """The kills of one command in one scene."""
+
+    def __init__(self, work: Path, command: str, seed: str, covered: set[Window]) -> None:
+        self._work = work
+        self._covered = covered
+        self._command = command
+        self._arguments = [*_GLOBAL, *COMMANDS[command]]
+        self._scene = work / "scene"
+        self._expected = Expected.load(work)
+        self._random = Random(f"{seed} {command}")
+
+    def through_the_seam(self, wanted: int) -> Swept:
+        """Kill before so many calls of the seam."""
+        lay_out(self._work)
+        log = self._work / "calls"
+        self._must_work(partial(self._counted, log))
+        calls = [line.replace(str(self._scene), "") for line in log.read_text().splitlines()]
+        log.unlink()
+        swept = Swept(self._command, "through the seam", len(calls))
+        for place in choose(calls, wanted, self._random, self._covered):
+            lay_out(self._work)
+            status, reason = in_child(partial(self._run, _Killer(place)))
+            swept.kills += status == -signal.SIGKILL
+            label = f"{self._command} killed before call {place} of the seam, {calls[place - 1]}"
+            swept.failures += self._wrong(label, status, reason, self._said())
+        return swept
+
+    def from_outside(self, wanted: int) -> Swept:
+        """Kill at so many system calls of the program."""
+        program = [sys.executable, "-m", "casmodels", *self._arguments]
+        environ = {**os.environ, "CASMODELS_HOME": str(self._scene / "store")}
+        lay_out(self._work)
+        calls = outside.calls(program, environ, self._scene)
+        swept = Swept(self._command, "from outside", len(calls))
+        for place in choose([call.name for call in calls], wanted, self._random, self._covered):
+            lay_out(self._work)
+            call = calls[place - 1]
+            done = outside.run(program, environ, self._scene, call)
+            swept.kills += done.returncode == -signal.SIGKILL
+            label = f"{self._command} killed from outside at {call}"
+            swept.failures += self._wrong(label, done.returncode, done.stderr, done.stdout)
+        return swept
+
+    def _wrong(self, label: str, status: int, reason: str, said: str) -> list[str]:
+        """What does not hold, if anything, after the command has ended so."""
+        if status not in (0, -signal.SIGKILL):
+            return [f"{label}: it ended with {status}: {reason}"]
+        whole = partial(check, self._work, self._expected, self._command)
+        again = ("the same command again", self._again)
+        collect = ("gc", partial(self._run, None, [*_GLOBAL, "gc"]))
+        collected = ("what gc left", partial(check_collected, self._work))
+        orders = [[again, collect, collected], [collect, collected, again]]
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("what is there", partial(whole, said)),
+            *self._random.choice(orders),
+            ("what is there at the end", partial(whole, "")),
+            ("what the command does", partial(check_done, self._work, self._expected, self._command)),
+        ]
+        for what, step in steps:
+            status, reason = in_child(step)
+            if status:
+                return [f"{label}; afterwards {what}: {reason}"]
+        return []
+
+    def _must_work(self, work: Callable[[], object]) -> None:
+        """A run that is not killed. Raises AssertionError."""
+        status, reason = in_child(work)
+        assert status == 0, f"{self._command} failed with {status}: {reason}"
+        wrong = self._wrong(f"{self._command} not killed", status, reason, self._said())
+        assert not wrong, wrong[0]
+
+    def _run(self, hook: files.Hook | None, arguments: Sequence[str] | None = None) -> None:
+        """Run a command line in this process, which ends with it."""
+        files.set_hook(hook)
+        os.chdir(self._scene)
+        sys.stdout = (self._work / "said").open("w")
+        sys.stderr = (self._work / "complained").open("w")
+        status = process.run(["--store", "store", *(self._arguments if arguments is None else arguments)])
+        if status:
+            sys.stderr.flush()
+            raise CommandError(status, (self._work / "complained").read_text().strip())
+
+    def _counted(self, log: Path) -> None:
+        """Run the command, and note each call of the seam."""
+        calls: list[str] = []
+        self._run(lambda operation, path: calls.append(f"{operation} {path}"))
+        log.write_text("\n".join(calls))
+
+    def _again(self) -> None:
+        """The command a second time. A `remove` that was killed may have removed it all the same; then it says so."""
+        try:
+            self._run(None)
+        except CommandError as error:
+            if self._command != "remove" or error.status != Exit.NOT_FOUND:
+                raise
+
+    def _said(self) -> str:
+        return (self._work / "said").read_text()
+
+
+class CommandError(Exception):
+    """A command did not end well."""
+
+    def __init__(self, status: int, complaint: str) -> None:
+        super().__init__(f"exit status {status}: {complaint}")
+        self.status = status
+
+
+class _Killer:
+    """A hook that ends the process before its n-th call."""
+
+    def __init__(self, place: int) -> None:
+        self._left = place
+
+    def __call__(self, _operation: str, _path: str) -> None:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(work: Callable[[], object]) -> tuple[int, str]:
+    """Run in a fork; gives the exit status, or minus the signal, and what was raised."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             work()
             status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            told = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+            os.write(writing, told.encode("utf-8", "replace")[:_REASON_BYTES])
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(writing)
+    with os.fdopen(reading, errors="replace") as pipe:
+        reason = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), reason
 
 
-def run(arguments: list[str], kill_at: int | None) -> None:
-    """The command, killed before its n-th call of the seam."""
-    calls = 0
-
-    def hook(_operation: str, _path: str) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    files.set_hook(hook)
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 until the process ends
-    sys.exit(process.run(arguments))
-
-
-def run_again(arguments: list[str]) -> None:
-    """The command a second time. A `remove` that was killed may have removed it all the same; then it says so."""
-    try:
-        run(arguments, None)
-    except SystemExit as error:
-        if not ("remove" in arguments and error.code == Exit.NOT_FOUND):
-            raise
-
-
-def check(directory: Path, expected: dict[str, dict[str, str]]) -> None:
-    """Every version that was finished before is there to the byte, and nothing is wrong anywhere."""
-    with Store(directory) as store:
-        here = {f"{version.name}@{version.version}" for version in store.versions()}
-        assert expected.keys() <= here, f"versions are gone: {expected.keys() - here}"
-        for target, paths in expected.items():
-            for path, sha256 in paths.items():
-                digest = hashlib.sha256(b"".join(store.cat(target, path))).hexdigest()
-                assert digest == sha256, f"{target} {path} has other bytes"
-        damaged = store.verify(data=True).damaged
-        assert not damaged, damaged
-
-
-def check_collected(directory: Path) -> None:
-    """After one gc there is no file that the store does not need."""
-    with Store(directory) as store:
-        store.gc()
-        engine = store._context.engine()
-        assert set(list_packs(engine.layout.packs)) == engine.engine.ledger.rows.pack_ids()
-        assert not list(engine.layout.packs.glob("*.tmp"))
-        assert not list(engine.layout.downloads.iterdir())
-        assert not list(engine.layout.leases.iterdir())
-        assert collect(engine.engine).packs == 0
-
-
-def sweep(work: Path, step: int, arguments: list[str]) -> int:
-    """All kills; gives how many there were."""
-    expected = json.loads((work / "expected.json").read_text())
-    if arguments[0] == "remove":
-        expected = {target: paths for target, paths in expected.items() if not target.startswith(f"{arguments[1]}@")}
-    directory = work / "store"
-    command = ["--store", str(directory), "-q", *arguments]
-    for kills, kill_at in enumerate(range(1, 1_000_000, step)):
-        shutil.rmtree(directory, ignore_errors=True)
-        shutil.copytree(work / "template", directory)
-        status = in_child(partial(run, command, kill_at))
-        if status != -signal.SIGKILL:
-            assert status == 0, f"the command failed with {status}"
-            return kills
-        steps = [
-            partial(check, directory, expected),
-            partial(run_again, command),
-            partial(check, directory, expected),
-            partial(check_collected, directory),
-            partial(check, directory, expected),
-        ]
-        for number, each in enumerate(steps):
-            assert in_child(each) == 0, f"killed at call {kill_at}: step {number} afterwards failed"
-    raise AssertionError("the command never ends")
+def main() -> None:
+    """Sweep, and print what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("commands", nargs="+", choices=sorted(COMMANDS))
+    parser.add_argument("--seam", type=int, default=0)
+    parser.add_argument("--outside", type=int, default=0)
+    parser.add_argument("--seed", default="")
+    options = parser.parse_args()
+    for module in _WARM:
+        importlib.import_module(module)
+    covered: set[Window] = set()
+    for command in options.commands:
+        sweep = Sweep(options.work, command, options.seed, covered)
+        for way, wanted in ((sweep.through_the_seam, options.seam), (sweep.from_outside, options.outside)):
+            if wanted:
+                sys.stdout.write(json.dumps(asdict(way(wanted))) + "\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{sweep(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])}\n")
+    main()

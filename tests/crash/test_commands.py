@@ -2,97 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import random
 from pathlib import Path
 
 import pytest
 
-from casmodels import config
-from casmodels.library import PullOptions, Store
-from tests.hub import FakeHub
+from tests.crash.scene import COMMANDS, Size, prepared
+from tests.crash.sweeping import sweep
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SHORT, FULL = 4, 1
-
-
-@pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    with FakeHub() as fake:
-        fake.add("org/name", {f"file-{number}.bin": os.urandom(50_000 + number) for number in range(4)})
-        yield fake
-
-
-@pytest.fixture
-def environ(hub: FakeHub, tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "config.toml").touch()
-    return {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "hf"),
-        "CASMODELS_CONFIG": str(tmp_path / "config.toml"),
-    }
-
-
-@pytest.fixture
-def work(tmp_path: Path, environ: dict[str, str]) -> Path:
-    """A store with three versions, one of which is garbage for gc to take."""
-    model = tmp_path / "model"
-    model.mkdir()
-    expected: dict[str, dict[str, str]] = {}
-    with Store(config=config.load(store=tmp_path / "template", environ=environ)) as store:
-        for name in ("kept", "garbage", "pulled"):
-            if name == "pulled":
-                store.pull(["org/name"], PullOptions(low_priority=False, include=("file-0.bin",)))
-                continue
-            for number in range(3):
-                (model / f"{number}.bin").write_bytes(os.urandom(20_000))
-            store.checkpoint(name, model)
-        store.remove("garbage")
-        for version in store.versions():
-            target = f"{version.name}@{version.version}"
-            expected[target] = {
-                entry.path: hashlib.sha256(b"".join(store.cat(target, entry.path))).hexdigest()
-                for entry in store.ls(target)  # type: ignore[union-attr]
-            }
-    (tmp_path / "expected.json").write_text(json.dumps(expected))
-    return tmp_path
-
-
-COMMANDS = {
-    "checkpoint": ["checkpoint", "kept", "model"],
-    "pull": ["pull", "org/name", "--workers", "2"],
-    "gc": ["gc"],
-    "compact": ["compact"],
-    "remove": ["remove", "kept"],
-    "repair": ["repair"],
-}
-
-
-def sweep(work: Path, environ: dict[str, str], step: int, command: list[str]) -> int:
-    arguments = [str(work / part) if part == "model" else part for part in command]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.command_sweep", str(work), str(step), *arguments],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return int(done.stdout)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_killed_at_some_points(name: str, work: Path, environ: dict[str, str]) -> None:
-    assert sweep(work, environ, SHORT, COMMANDS[name]) >= 1
+SIZE = Size(files=4, versions=3, garbage=2)
+EVERYWHERE = 1_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_killed_at_every_point(name: str, work: Path, environ: dict[str, str]) -> None:
-    assert sweep(work, environ, FULL, COMMANDS[name]) >= SHORT
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_killed_at_every_point(command: str, tmp_path: Path) -> None:
+    with prepared([tmp_path], random.Random(command), SIZE) as environ:
+        (swept,) = sweep(tmp_path, [command], environ, seam=EVERYWHERE)
+    assert swept.failures == []
+    assert swept.kills >= 4

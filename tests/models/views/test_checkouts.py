@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -336,14 +337,21 @@ def test_a_wrong_chunk_is_named_and_leaves_no_file(shelf: Any, tmp_path: Path) -
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("known", ["as noted", "by reading", "by history"])
 def test_a_kill_at_any_moment_tears_nothing_and_the_next_run_finishes(
-    shelf: Any, tmp_path: Path, listing: Look, killer: Killer
+    shelf: Any, tmp_path: Path, listing: Look, killer: Killer, known: str
 ) -> None:
     first, second = shelf.put("mine", FIRST), shelf.put("mine", SECOND)
     survived = False
     for at in range(1, 200):
         out = tmp_path / f"out{at}"
         shelf.checkout(first, out)
+        if known == "by reading":  # the files are others than those that were noted
+            out.rename(tmp_path / "moved")
+            shutil.copytree(tmp_path / "moved", out, symlinks=True)
+            shutil.rmtree(tmp_path / "moved")
+        if known == "by history":  # nothing is noted, as after a repair
+            shelf.store.places.forget(out)
         killer.left = at
         try:
             shelf.checkout(second, out)

@@ -1,0 +1,144 @@
+"""What must hold in a scene after a command was killed, and after the commands that come next."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+from casmodels.library import Store
+from casmodels.results import EntryResult
+from casmodels.views.targets import is_temporary
+from casstore.engine import Engine
+from casstore.journal import PackAdded, PackRemoved, RefMoved
+from casstore.maintenance.gc import collect
+from casstore.packs import list_packs
+from casstore.testing.builders import all_contents
+from tests.crash.checks import KNOWN
+from tests.crash.scene import REPO, Digests, Expected, digest_of, digests_in, files_in
+
+
+def check(work: Path, expected: Expected, command: str, said: str) -> None:
+    """All that was finished is there to the byte, nothing is half there, and what the command has said is true."""
+    with Store(work / "scene" / "store") as store:
+        engine = store._context.engine()
+        here = {
+            f"{name}@{version}": {path: sha256(data).hexdigest() for path, data in contents.items()}
+            for (name, version), contents in all_contents(engine).items()
+        }
+        promised = set() if command == "remove" else _versions_in(said)
+        lost = (expected.versions.keys() | promised) - here.keys()
+        if command == "remove":
+            lost = {target for target in lost if not target.startswith("many@")}
+        assert not lost, f"versions are gone: {sorted(lost)}"
+        for target in expected.versions.keys() & here.keys():
+            assert here[target] == expected.versions[target], f"{target} holds other bytes"
+        damaged = store.verify(data=True).damaged
+        assert not damaged, f"verify finds damage: {damaged}"
+        _check_journal(engine.engine)
+    _check_checkout(work, expected)
+    _check_view(work, expected)
+    if said:
+        check_done(work, expected, command)
+
+
+def check_done(work: Path, expected: Expected, command: str) -> None:
+    """What a command does is there once it has ended."""
+    scene = work / "scene"
+    match command:
+        case "checkpoint" | "pull":
+            name, files = ("kept", expected.model) if command == "checkpoint" else (REPO, expected.hub)
+            with Store(scene / "store") as store:
+                _check_version(store, name, files)
+        case "checkout":
+            assert digests_in(scene / "out") == expected.new, "the checkout is not what was asked for"
+        case "view":
+            models = {folder.name: _snapshot(folder) for folder in (scene / "view" / "hub").glob("models--*")}
+            assert len(models) == len({target.partition("@")[0] for target in expected.versions}), "a model is missing"
+            assert all(models.values()), "a model has no snapshot"
+            left = [path for path in files_in(scene / "view") if is_temporary(path.name)]
+            assert not left, f"temporary files are left: {left}"
+        case "remove":
+            with Store(scene / "store") as store:
+                assert not [version for version in store.versions() if version.name == "many"], "it is still there"
+
+
+def check_collected(work: Path) -> None:
+    """After a gc there is no file that the store does not need."""
+    scene = work / "scene"
+    with Store(scene / "store") as store:
+        engine = store._context.engine()
+        layout = engine.layout
+        assert set(list_packs(layout.packs)) == engine.engine.ledger.rows.pack_ids(), "packs that do not count"
+        left = [path for path in layout.packs.iterdir() if path.suffix != ".pack"]
+        left += [*layout.downloads.iterdir(), *layout.leases.iterdir()]
+        left += [path for path in files_in(scene) if is_temporary(path.name)]
+        names = {path.name for path in layout.root.iterdir() if not path.name.startswith(layout.index.name)}
+        assert not left, f"these are left: {left}"
+        assert names <= KNOWN, f"these are left: {names - KNOWN}"
+        again = collect(engine.engine)
+        assert (again.packs, again.chunks) == (0, 0), "one gc did not take everything"
+
+
+def _versions_in(said: str) -> set[str]:
+    """The versions that a command has said, on stdout and in JSON, to be there."""
+    document = json.loads(said) if said else []
+    results = document if isinstance(document, list) else [document]
+    return {f"{result['name']}@{result['version']}" for result in results if result.get("version")}
+
+
+def _check_version(store: Store, target: str, files: Digests) -> None:
+    entries = cast("list[EntryResult]", store.ls(target))
+    there = {entry.path: sha256(b"".join(store.cat(target, entry.path))).hexdigest() for entry in entries}
+    assert there == files, f"{target} holds other files"
+
+
+def _check_journal(engine: Engine) -> None:
+    """The journal alone says what the index says, and every pack that it counts is there."""
+    packs, refs = set(), {}
+    journal = engine.ledger.journal
+    for entry in journal.entries(journal.begins()):
+        for operation in entry.operations:
+            match operation:
+                case PackAdded(pack_id):
+                    packs.add(pack_id)
+                case PackRemoved(pack_id):
+                    packs.discard(pack_id)
+                case RefMoved(key, _, new, _):
+                    refs[key] = new
+    assert packs == engine.ledger.rows.pack_ids(), "journal and index count other packs"
+    moved = {key: target for key, target in refs.items() if target is not None}
+    assert moved == {ref.key: ref.target for ref in engine.ledger.refs.all()}, "journal and index have other refs"
+    missing = packs - set(list_packs(engine.layout.packs))
+    assert not missing, f"packs that count are gone: {[pack_id.hex() for pack_id in missing]}"
+
+
+def _check_checkout(work: Path, expected: Expected) -> None:
+    """Every file under its name is whole: the old one or the new one."""
+    for path, digest in digests_in(work / "scene" / "out").items():
+        if not is_temporary(Path(path).name):
+            assert digest in (expected.old.get(path), expected.new.get(path)), f"{path} of the checkout is torn"
+
+
+def _check_view(work: Path, expected: Expected) -> None:
+    """What a snapshot has is right, and a snapshot that a ref names is whole."""
+    known = {frozenset(files.items()) for files in expected.versions.values()}
+    blobs = {digest for files in expected.versions.values() for digest in files.values()}
+    for folder in (work / "scene" / "view" / "hub").glob("models--*"):
+        for path in files_in(folder / "blobs"):
+            if not is_temporary(path.name):
+                assert digest_of(path) in blobs, f"{path} is torn"
+        snapshot = _snapshot(folder)
+        if snapshot is not None:
+            assert frozenset(snapshot.items()) in known, f"the snapshot of {folder.name} is not whole"
+
+
+def _snapshot(folder: Path) -> Digests | None:
+    """What the snapshot holds that `main` names, links followed; None while nothing is named."""
+    ref = folder / "refs" / "main"
+    if not ref.exists():
+        return None
+    snapshot = folder / "snapshots" / ref.read_text()
+    found = (path for path in snapshot.rglob("*") if not path.is_dir())
+    return {path.relative_to(snapshot).as_posix(): digest_of(path) for path in found}

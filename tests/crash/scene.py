@@ -1,0 +1,159 @@
+"""A store with work for every command, the directories beside it, and what has to be in them.
+
+A scene lies in ``<work>/scene``, and is kept as ``<work>/template``, from which it is laid out anew for each kill:
+
+    store   `kept` with the tags `old` and `new`; `many`, of many small packs; a model of the Hub, a part of it pulled;
+            packs that nothing needs
+    out     a checkout of `kept@old`
+    model   what is checkpointed
+
+The commands are run in it, and make `view` there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+from casmodels import config
+from casmodels.library import PullOptions, Store
+from tests.hub import FakeHub
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REPO = "org/name"
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "pull": ("pull", REPO, "--all-files", "--workers", "2"),
+    "checkpoint": ("checkpoint", "kept", "model"),
+    "gc": ("gc",),
+    "compact": ("compact",),
+    "verify": ("verify", "--data"),
+    "repair": ("repair",),
+    "checkout": ("checkout", "kept@new", "out"),
+    "view": ("view", "--all", "--path", "view"),
+    "remove": ("remove", "many"),
+}
+
+Digests = dict[str, str]
+"""SHA-256 by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many files a model has, how many versions `many` has, and how many packs are garbage."""
+
+    files: int
+    versions: int
+    garbage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """``versions`` by name@id; what `kept` was and is to be; what is checkpointed and what is pulled."""
+
+    versions: dict[str, Digests]
+    old: Digests
+    new: Digests
+    model: Digests
+    hub: Digests
+
+    @classmethod
+    def load(cls, work: Path) -> Expected:
+        """As `prepared` left it."""
+        return cls(**json.loads((work / "expected.json").read_text()))
+
+
+@contextlib.contextmanager
+def prepared(works: Sequence[Path], random: Random, size: Size) -> Iterator[dict[str, str]]:
+    """Make the template in each of some directories; gives the environment for the commands.
+
+    It leads to the root's own packages, and to a Hub that has `REPO` and lives as long as this.
+    """
+    upstream = {f"{number}.bin": random.randbytes(3_000 + number) for number in range(size.files)}
+    for work in works:
+        work.mkdir(parents=True, exist_ok=True)
+    home = works[0]
+    (home / "config.toml").touch()
+    with FakeHub() as hub:
+        hub.add(REPO, upstream)
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'store'}",
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(home / "hf"),
+            "CASMODELS_CONFIG": str(home / "config.toml"),
+        }
+        for work in works:
+            _build(work, environ, upstream, random, size)
+        yield environ
+
+
+def _build(work: Path, environ: Mapping[str, str], upstream: Mapping[str, bytes], random: Random, size: Size) -> None:
+    scene = work / "scene"
+    model, one = scene / "model", work / "one"
+    for directory in (model / "deep", one):
+        directory.mkdir(parents=True)
+    versions: dict[str, Digests] = {}
+    with Store(config=config.load(store=scene / "store", environ=environ)) as store:
+
+        def keep(name: str, directory: Path, *tags: str) -> Digests:
+            digests = digests_in(directory)
+            versions[f"{name}@{store.checkpoint(name, directory, tags=tags, rehash=True).version}"] = digests
+            return digests
+
+        _change(model, random, range(size.files))
+        old = keep("kept", model, "old")
+        store.checkout("kept@old", scene / "out")
+        (model / "0.bin").unlink()
+        _change(model, random, range(2, size.files + 2))
+        new = keep("kept", model, "new")
+        _change(model, random, range(3, size.files + 3))
+        for number in range(max(size.versions, size.garbage)):
+            (one / "0.bin").write_bytes(random.randbytes(1_000))
+            if number < size.versions:
+                keep("many", one)
+            if number < size.garbage:
+                (one / "0.bin").write_bytes(random.randbytes(1_000))
+                store.checkpoint(f"garbage-{number}", one, rehash=True)
+                store.remove(f"garbage-{number}")
+        (pulled,) = store.pull([REPO], PullOptions(low_priority=False, include=("0.bin",)))
+        hub = {path: sha256(data).hexdigest() for path, data in upstream.items()}
+        versions[f"{pulled.name}@{pulled.version}"] = {"0.bin": hub["0.bin"]}
+    expected = Expected(versions, old, new, digests_in(model), hub)
+    (work / "expected.json").write_text(json.dumps(asdict(expected)))
+    scene.rename(work / "template")
+
+
+def lay_out(work: Path) -> None:
+    """The scene as it was at first. Files get their times, but not their inodes, so that checkouts are read anew."""
+    shutil.rmtree(work / "scene", ignore_errors=True)
+    shutil.copytree(work / "template", work / "scene", symlinks=True)
+
+
+def digests_in(directory: Path) -> Digests:
+    """What the files of a directory hold."""
+    return {path.relative_to(directory).as_posix(): digest_of(path) for path in files_in(directory)}
+
+
+def files_in(directory: Path) -> Iterator[Path]:
+    """Its files and those of the directories in it; links are none."""
+    return (path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of what a file holds, links followed."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _change(model: Path, random: Random, numbers: range) -> None:
+    """Give files of those numbers new bytes, each second one in a directory of its own."""
+    for number in numbers:
+        (model / ("deep" if number % 2 else "") / f"{number}.bin").write_bytes(random.randbytes(2_000 + number))
