@@ -25,7 +25,6 @@ from casstore.layout import Layout
 from casstore.maintenance.gc import collect
 from casstore.packs import list_packs
 
-
 _IMPORTED_ONCE: Final = (
     "casmodels.cli.program",
     "casmodels.library.pulling_hub",
@@ -66,7 +65,7 @@ def _all_of(directory: Path, checkouts: Path) -> dict[str, Any]:
         versions = {}
         for version in there:
             target = f"{version.name}@{version.version}"
-            files = [entry.path for entry in store.ls(target)]
+            files = [entry.path for entry in store.ls(target)]  # type: ignore[union-attr]
             versions[target] = {path: hashlib.sha256(b"".join(store.cat(target, path))).hexdigest() for path in files}
         damaged = store.verify(data=True).damaged
         assert not damaged, f"verify --data finds {damaged}"
