@@ -59,6 +59,9 @@ _WARM = (
 """What would be imported after each fork else."""
 
 
+_Step = tuple[str, Callable[[], object]]
+
+
 class Sweep:
     """The kills of one command in one scene."""
 
@@ -107,22 +110,25 @@ class Sweep:
         """What does not hold, if anything, after the command has ended so."""
         if status not in (0, -signal.SIGKILL):
             return [f"{label}: it ended with {status}: {reason}"]
-        whole = partial(check, self._work, self._expected, self._command)
-        again = ("the same command again", self._again)
-        collect = ("gc", partial(self._run, None, [*_GLOBAL, "gc"]))
-        collected = ("what gc left", partial(check_collected, self._work))
-        orders = [[again, collect, collected], [collect, collected, again]]
-        steps: list[tuple[str, Callable[[], object]]] = [
-            ("what is there", partial(whole, said)),
-            *self._random.choice(orders),
-            ("what is there at the end", partial(whole, "")),
-            ("what the command does", partial(check_done, self._work, self._expected, self._command)),
+        again: list[_Step] = [("the same command again", self._again)]
+        collect: list[_Step] = [
+            ("gc", partial(self._run, None, [*_GLOBAL, "gc"])),
+            ("what gc left", partial(check_collected, self._work)),
+        ]
+        steps: list[_Step] = [
+            ("what is there", partial(check, self._work, self._expected, self._command, said)),
+            *self._random.choice([again + collect, collect + again]),
+            ("what is there at the end", self._check_the_end),
         ]
         for what, step in steps:
             status, reason = in_child(step)
             if status:
                 return [f"{label}; afterwards {what}: {reason}"]
         return []
+
+    def _check_the_end(self) -> None:
+        check(self._work, self._expected, self._command, "")
+        check_done(self._work, self._expected, self._command)
 
     def _must_work(self, work: Callable[[], object]) -> None:
         """A run that is not killed. Raises AssertionError."""

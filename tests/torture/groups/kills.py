@@ -27,7 +27,7 @@ class _Extent:
 
 _COMMANDS = ["pull", "checkpoint", "gc", "compact", "verify", "repair", "checkout", "view"]
 
-_SHORT = _Extent(Size(files=4, versions=2, garbage=2), seam=8, outside=2, workers=1)
+_SHORT = _Extent(Size(files=4, versions=2, garbage=2), seam=6, outside=2, workers=1)
 _FULL = _Extent(Size(files=40, versions=60, garbage=60), seam=150, outside=150, workers=2)
 
 
