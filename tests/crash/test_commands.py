@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 
 from casmodels import config
 from casmodels.library import PullOptions, Store
+from casstore.testing.damage import Range, flip
 from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,6 +55,7 @@ def work(tmp_path: Path, environ: dict[str, str]) -> Path:
             for number in range(3):
                 (model / f"{number}.bin").write_bytes(os.urandom(20_000))
             store.checkpoint(name, model)
+            shutil.copytree(model, tmp_path / "copies" / name)
         store.remove("garbage")
         for version in store.versions():
             target = f"{version.name}@{version.version}"
@@ -70,11 +74,17 @@ COMMANDS = {
     "compact": ["compact"],
     "remove": ["remove", "kept"],
     "repair": ["repair"],
+    "heal": ["repair", "--from", "copies"],
 }
 
 
 def sweep(work: Path, environ: dict[str, str], step: int, command: list[str]) -> int:
-    arguments = [str(work / part) if part == "model" else part for part in command]
+    if "copies" in command:
+        for pack in (work / "template" / "packs").iterdir():
+            # The pulled model lies in no directory, so its pack stays whole.
+            if (work / "copies" / "kept" / "0.bin").read_bytes()[:1000] in pack.read_bytes():
+                flip(Range(pack, 200, 10_000), random.Random(1))
+    arguments = [str(work / part) if part in ("model", "copies") else part for part in command]
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash.command_sweep", str(work), str(step), *arguments],
         cwd=ROOT,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from casstore.errors import BusyError, DamagedError, NeedsRepairError, NewerFormatError, StoreError
 from casstore.index.database import Database, remove_database, replace_database
+from casstore.index.places import Place, Places
 from casstore.index.refs import Meta, RefRows
 from casstore.index.rows import Rows
 from casstore.journal import Entry, Journal, Operation, PackAdded, PackRemoved, Position, RefMoved
@@ -23,14 +26,15 @@ _LOCK_WAIT_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """What a rebuild found: packs entered, the file names of those that the journal names but are missing, the ids of
-    those taken in though the journal does not name them and how many versions in them were given refs, and how many of
-    the journal's lines are damaged."""
+    those taken in though the journal does not name them and how many versions in them were given refs, how many of
+    the journal's lines are damaged, and the places that the index before knew, which a new one does not."""
 
     packs: int
     lost_packs: tuple[str, ...]
     adopted_packs: tuple[bytes, ...]
     adopted_versions: int
     damaged_lines: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def rebuild(layout: Layout, *, wait_seconds: float = 60.0) -> Rebuilt:
 def _rebuild(layout: Layout) -> Rebuilt:
     history = _history(layout)
     adopted = _packs_past(layout, history)
+    places = _places(layout)
     temporary = layout.index.with_name(f"{layout.index.name}.rebuilt")
     remove_database(temporary)
     database = Database(temporary)
@@ -93,7 +98,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
         database.close()
     replace_database(temporary, layout.index)
     entered = len(history.packs) + len(adopted) - len(lost)
-    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines)
+    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines, places)
 
 
 def _history(layout: Layout) -> _History:
@@ -150,6 +155,22 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None
     finally:
         database.close()
     return _History(packs, set(), moves, position.sequence, None, position.checksum, damaged_lines)
+
+
+def _places(layout: Layout) -> tuple[Place, ...]:
+    """The directories that the index knows, if it can be read: they may have what is lost."""
+    if not layout.index.exists():
+        return ()
+    try:
+        database = Database(layout.index)
+        try:
+            return tuple(Places(database, contextlib.nullcontext).all())
+        finally:
+            database.close()
+    except NewerFormatError:
+        raise
+    except (StoreError, ValueError, TypeError, AssertionError, zlib.error):
+        return ()  # only a place to look is lost
 
 
 def _packs_past(layout: Layout, history: _History) -> dict[bytes, int]:
