@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from casstore.digests import BLAKE3, Digest
-from casstore.errors import NotFoundError, StoreError
+from casstore.errors import StoreError
 from casstore.maintenance import gc
 from casstore.maintenance.compact import compact
 from casstore.maintenance.leftovers import remove_leftovers

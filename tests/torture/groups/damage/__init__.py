@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-
 from casmodels.results import Damage
 from casstore.errors import StoreError
 from tests.torture.groups.damage.reading import Answer, files_below, read_all
