@@ -23,7 +23,7 @@ from casstore.testing.builders import noise
 from casstore.testing.damage import Range, flip
 from tests.hub import FakeHub
 from tests.models.library.conftest import MakeStore
-from tests.models.reading.weights import bf16, normal, safetensors_of
+from tests.models.reading.weights import normal, rounded, safetensors_of
 
 BIG = noise(1, 3_000_000)  # several chunks
 FILES = {"weights.bin": BIG, "sub/config.json": b'{"a": 1}'}
@@ -116,11 +116,11 @@ def test_a_pack_that_is_gone(store: Store, model: Path, tmp_path: Path) -> None:
     store.checkpoint("mine", model)
     (first,) = (store.directory / "packs").iterdir()
     write(model, {"new.bin": noise(2, 1_000_000)})
-    store.checkpoint("mine", model)
+    second = store.checkpoint("mine", model).version
     first.unlink()
     (lost,) = store.repair().lost  # the version before had no new.bin, but is otherwise the same
     assert lost.path is None
-    assert b"".join(store.cat("mine", "weights.bin")) == BIG
+    assert b"".join(store.cat(f"mine@{second}", "weights.bin")) == BIG
 
 
 def test_from_a_checkout_and_from_a_view(store: Store, hub: FakeHub, model: Path, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_what_stands_on_a_base_is_whole_when_the_base_is(store: Store, tmp_path:
     files = {
         "base": {"model.safetensors": safetensors_of({"w": base})},
         "tuned": {"model.safetensors": safetensors_of({"w": tuned})},
-        "cast": {"model.safetensors": safetensors_of({"w": bf16(tuned)}, {"w": "BF16"})},
+        "cast": {"model.safetensors": safetensors_of({"w": rounded(tuned)}, {"w": "BF16"})},
     }
     for name, content in files.items():
         store.checkpoint(name, write(tmp_path / name, content))

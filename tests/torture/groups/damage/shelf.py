@@ -20,7 +20,7 @@ from casstore.index.rows import FrameRow
 from casstore.layout import Layout
 from casstore.packs import pack_path
 from casstore.testing.damage import Range
-from tests.models.reading.weights import bf16, safetensors_of
+from tests.models.reading.weights import rounded, safetensors_of
 
 Name: TypeAlias = tuple[FrameKind, bytes]
 Sufferer: TypeAlias = tuple[str, str, str | None]
@@ -118,7 +118,7 @@ def make(work: Path, chance: random.Random) -> Shelf:
     shelf.store.rename(work / "whole")
     shelf = Shelf(work, held, tuple(found))
     codecs = {row.codec for row in found}
-    assert {Codec.DELTA, Codec.CAST} <= codecs, "the store has no delta or no cast"
+    assert {Codec.DELTA, Codec.CAST} <= codecs, f"the store has only {codecs}"
     return shelf
 
 
@@ -128,7 +128,7 @@ def _contents(chance: random.Random) -> list[tuple[str, dict[str, bytes]]]:
     tuned = {
         name: array * (1 + numbers.standard_normal(array.shape) * 1e-4).astype("f4") for name, array in base.items()
     }
-    halves = {name: bf16(array) for name, array in base.items()}
+    halves = {name: rounded(array) for name, array in base.items()}
     shared = chance.randbytes(30_000)
     config_text = b'{"model": "%d"}' % chance.randrange(1 << 32)
     return [
