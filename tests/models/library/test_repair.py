@@ -14,7 +14,7 @@ import pytest
 from casmodels.library import PullOptions, Store
 from casmodels.results import RepairResult
 from casstore.digests import sha256_digest
-from casstore.errors import InvalidInputError, NotFoundError, StoreError
+from casstore.errors import DamagedError, InvalidInputError, NotFoundError, StoreError
 from casstore.frames import FrameKind
 from casstore.index.rows import FrameRow
 from casstore.packs import pack_path
@@ -110,6 +110,26 @@ def test_a_versions_record_is_nowhere_else(store: Store, model: Path) -> None:
     harm(store, frames(store, FrameKind.VERSION)[0])
     (lost,) = store.repair([model]).lost
     assert (lost.model, lost.version, lost.path) == ("mine", version, None)
+
+
+def test_a_versions_record_that_is_lost_hides_no_other(store: Store, hub: FakeHub, model: Path) -> None:
+    first = store.checkpoint("mine", model).version
+    second = store.checkpoint("mine", write(model, {"new": b"new"})).version
+    harm(store, frames(store, FrameKind.VERSION)[1])
+    store.repair()
+    assert [version.version for version in store.versions()] == [first]
+    assert [each.name for each in store.list()] == ["mine"]
+    assert store.stats().versions == 2
+    assert b"".join(store.cat(f"mine@{first}", "weights.bin")) == BIG
+    with pytest.raises(DamagedError, match="record") as raised:
+        b"".join(store.cat("mine", "weights.bin"))  # nobody asked for an older one
+    assert raised.value.remedy is not None
+    assert second[:12] in raised.value.remedy
+    third = store.checkpoint("mine", model)
+    assert third.parent == first
+    store.remove(f"mine@{second[:12]}")
+    assert store.repair().lost == ()
+    assert {version.version for version in store.versions()} == {first, third.version}
 
 
 def test_a_pack_that_is_gone(store: Store, model: Path, tmp_path: Path) -> None:
