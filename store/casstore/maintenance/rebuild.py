@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +105,8 @@ def _history(layout: Layout) -> _History:
     try:
         entries = list(journal.entries(journal.begins()))
         if entries and not journal.is_rotten(entries[-1].after):
-            return _history_of(entries, end=entries[-1].after)
+            end = entries[-1].after
+            return _history_by_index(layout, ahead_of=end) or _history_of(entries, end=end)
     except NeedsRepairError:
         if not layout.journal.exists():
             return _history_by_index(layout) or _history_of([], damaged_lines=1)
@@ -132,8 +132,9 @@ def _history_of(entries: list[Entry], *, end: Position | None = None, damaged_li
     )
 
 
-def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None:
-    """What the index says that is to be replaced, if it is sound and stands where the journal ends or has ended."""
+def _history_by_index(layout: Layout, damaged_lines: int = 1, *, ahead_of: Position | None = None) -> _History | None:
+    """What the index says that is to be replaced, if it is sound and stands where the journal ends or has ended; or
+    further than a journal that has lost its end: a transaction is in the index only after it was in the journal."""
     if not layout.index.exists():
         return None
     try:
@@ -146,7 +147,9 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None
         position = Meta(database).position
         if position is None or database.execute("PRAGMA quick_check(1)") != [("ok",)]:
             return None
-        if Journal(layout.journal).size_bytes not in (0, position.offset):
+        if ahead_of is None and Journal(layout.journal).size_bytes not in (0, position.offset):
+            return None
+        if ahead_of is not None and not _is_ahead(position, ahead_of):
             return None
         packs = Rows(database).pack_ids_in_order()
         moves = [RefMoved(ref.key, None, ref.target, ref.order) for ref in RefRows(database).all()]
@@ -155,6 +158,10 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None
     finally:
         database.close()
     return _History(packs, set(), moves, position.sequence, None, position.checksum, damaged_lines)
+
+
+def _is_ahead(position: Position, end: Position) -> bool:
+    return position.generation == end.generation and position.sequence > end.sequence
 
 
 def _places(layout: Layout) -> tuple[Place, ...]:
@@ -169,7 +176,7 @@ def _places(layout: Layout) -> tuple[Place, ...]:
             database.close()
     except NewerFormatError:
         raise
-    except (StoreError, ValueError, TypeError, AssertionError, zlib.error):
+    except StoreError:
         return ()  # only a place to look is lost
 
 
