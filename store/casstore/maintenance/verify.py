@@ -43,10 +43,10 @@ def check(
 ) -> Checked:
     """Check a store, or only the versions that ``refs`` name. The caller holds a lease.
 
-    Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place and
-    of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well; over the
-    whole store that goes pack by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out packs
-    that were read after it.
+    Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place
+    and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well; over
+    the whole store that goes pack by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out
+    packs that were read after it.
     """
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
     broken = _lost_packs(engine)

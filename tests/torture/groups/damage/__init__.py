@@ -17,6 +17,7 @@ from typing import Final
 from casmodels.library import Store
 from casmodels.results import Damage
 from casstore.errors import StoreError
+from tests.quick_disk import quick_directory
 from tests.torture.groups.damage.reading import Answer, files_below, read_all
 from tests.torture.groups.damage.shelf import Held, Name, Shelf, Sufferer, make
 from tests.torture.groups.damage.table import HARMS, IN_PACKS, PARTS, Cell, ranges
@@ -59,7 +60,11 @@ MUTATIONS = [
 
 def run(plan: Plan) -> Iterator[Outcome]:
     """Every cell of the table: once in a short run, else several times at other places."""
-    shelf = make(plan.work, plan.random("content"))
+    with quick_directory() as work:
+        yield from _table(plan, make(work, plan.random("content")))
+
+
+def _table(plan: Plan, shelf: Shelf) -> Iterator[Outcome]:
     number = 0
     for part in PARTS:
         failures: list[str] = []
