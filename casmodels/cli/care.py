@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,20 +69,38 @@ def verify(
     return Exit.INTEGRITY
 
 
-@app.command(cls=Command, epilog=epilog(["casmodels repair"], Exit.INTEGRITY))
-def repair(context: typer.Context) -> int:
+@app.command(
+    cls=Command,
+    epilog=epilog(
+        ["casmodels repair", "casmodels repair --from ~/.cache/huggingface --from ./backup"],
+        Exit.NOT_FOUND,
+        Exit.INTEGRITY,
+    ),
+)
+def repair(
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="PATH", help="A directory or file that may have it; may be repeated."),
+    ] = None,
+) -> int:
     """Rebuild the index, and heal what is damaged.
 
-    Damaged chunks are set aside and taken anew from wherever an equal file can be had.
+    Damaged chunks are set aside and taken anew from wherever an equal file can be had: views, checkouts, the
+    directories that versions were saved from, and PATH. Only bytes whose digests fit are taken.
     """
     session = Session.of(context)
     output = session.output
     with session.store() as store, session.progress() as progress:
-        result = store.repair(progress)
+        result = store.repair([Path(source) for source in sources or ()], progress)
     output.report(result, lambda: _tell_repaired(output, result))
+    if result.unread:
+        output.note(f"could not read {count(len(result.unread), 'path')}: {some(result.unread)}")
     if not result.lost:
         return Exit.DONE
-    output.complain(f"{count(len(result.lost), 'piece')} lost", "pull or checkpoint those files again")
+    output.complain(
+        f"{count(len(result.lost), 'piece')} lost", "pull or checkpoint those files again, or name copies with --from"
+    )
     return Exit.INTEGRITY
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,11 @@ from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
-from casstore.errors import NotFoundError
+from casstore.errors import DamagedError, NotFoundError
 from casstore.index.places import PlaceKind
 from casstore.refs import Ref, RefKind
-from casstore.trees import Entry, EntryKind
+from casstore.trees import Entry, EntryKind, Tree
+from casstore.versions import Version
 
 if TYPE_CHECKING:  # each command makes its own only
     from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
@@ -55,7 +58,10 @@ def info(context: Context, model: str | None, model_type: str | None) -> list[Mo
 
 
 def list_versions(context: Context, name: str | None) -> list[VersionResult]:
-    """The versions of a name, or of all, newest first. Raises UnknownModelError."""
+    """The versions of a name, or of all, newest first, but for those whose records are damaged: `verify` names these.
+
+    Raises UnknownModelError.
+    """
     engine = context.existing() if name is None else context.engine()
     if engine is None:
         return []
@@ -64,9 +70,9 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
         pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
-        refs.reverse()
-        stored = reader.stored_bytes_of_each(ref.target for ref in refs)
-        return [_version(reader, ref, tags, pins, stored_bytes) for ref, stored_bytes in zip(refs, stored, strict=True)]
+        kept = list(_records(reader, reversed(refs)))
+        stored = reader.stored_bytes_of_each(record.ref.target for record in kept)
+        return [_version(record, tags, pins, stored_bytes) for record, stored_bytes in zip(kept, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -94,7 +100,7 @@ def stats(context: Context, name: str | None) -> StatsResult:
     with engine.reading() as reader:
         wanted = existing_name(reader, context.registry, name) if name is not None else None
         refs = reader.refs(RefKind.VERSION, wanted)
-        logical = sum(reader.tree(reader.version(ref.target).tree).size_bytes for ref in refs)
+        logical = sum(record.tree.size_bytes for record in _records(reader, refs))
         usage = reader.usage(None if wanted is None else [ref.target for ref in refs])
     return StatsResult(
         logical_bytes=logical,
@@ -142,8 +148,8 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     from casmodels.results import ModelResult
 
     refs = versions_of(reader, name)
-    version = reader.version(refs[-1].target)
-    metadata = version.metadata
+    kept = list(_records(reader, reversed(refs)))
+    metadata = kept[0].version.metadata if kept else {}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
     return ModelResult(
@@ -154,8 +160,8 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         repo=repo,
         installed=True,
         versions=len(refs),
-        size_bytes=reader.tree(version.tree).size_bytes,
-        stored_bytes=reader.stored_bytes([ref.target for ref in refs]),
+        size_bytes=kept[0].tree.size_bytes if kept else 0,
+        stored_bytes=reader.stored_bytes([record.ref.target for record in kept]),
         parameters=spec.parameters if spec is not None else None,
         context_length=spec.context_length if spec is not None else None,
         licence=metadata.get("licence") or (spec.licence if spec is not None else None),
@@ -164,13 +170,29 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A version that is named, and what it says."""
+
+    ref: Ref
+    version: Version
+    tree: Tree
+
+
+def _records(reader: Reader, refs: Iterable[Ref]) -> Iterator[_Record]:
+    """The versions whose records can be read: one that is damaged must not hide the others."""
+    for ref in refs:
+        with contextlib.suppress(DamagedError, NotFoundError):
+            version = reader.version(ref.target)
+            yield _Record(ref, version, reader.tree(version.tree))
+
+
 def _version(
-    reader: Reader, ref: Ref, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int
+    record: _Record, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int
 ) -> VersionResult:
     from casmodels.results import VersionResult
 
-    version = reader.version(ref.target)
-    tree = reader.tree(version.tree)
+    ref, version, tree = record.ref, record.version, record.tree
     created = datetime.fromtimestamp(version.created_ns / 1e9, UTC)
     return VersionResult(
         name=ref.key.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
@@ -10,7 +12,7 @@ from casmodels.revisions import main_of
 from casmodels.specs import VersionedName, parse_versioned
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import InvalidInputError
+from casstore.errors import DamagedError, InvalidInputError, NotFoundError
 from casstore.refs import Ref, RefKey, RefKind, check_name
 from casstore.versions import Version
 
@@ -37,21 +39,34 @@ def versions_of(reader: Reader, name: str) -> list[Ref]:
     return reader.refs(RefKind.VERSION, name)
 
 
+def readable(reader: Reader, name: str) -> Iterator[Found]:
+    """The versions of a stored name whose records are not damaged, newest first. `verify` names the others."""
+    for ref in reversed(versions_of(reader, name)):
+        with contextlib.suppress(DamagedError, NotFoundError):
+            yield Found(name, ref.target, reader.version(ref.target))
+
+
 def newest(reader: Reader, name: str) -> Found | None:
-    """The newest version of a stored name."""
-    refs = versions_of(reader, name)
-    return Found(name, refs[-1].target, reader.version(refs[-1].target)) if refs else None
+    """The newest version of a stored name that can be read."""
+    return next(readable(reader, name), None)
 
 
 def find(reader: Reader, registry: Registry, target: str) -> Found:
-    """The version that NAME[@VERSION] means; by its id also one that was removed, until gc takes it.
+    """The version that NAME[@VERSION] means, as `identify`. Raises also DamagedError when its record is lost."""
+    name, digest = identify(reader, registry, target)
+    return Found(name, digest, _version(reader, name, digest))
 
-    Raises InvalidInputError, UnknownModelError, UnknownVersionError.
+
+def identify(reader: Reader, registry: Registry, target: str) -> tuple[str, Digest]:
+    """The name and id that NAME[@VERSION] means; by its id also one that was removed, until gc takes it.
+
+    Raises InvalidInputError, UnknownModelError, UnknownVersionError; DamagedError when a bare name's newest version
+    cannot be read, as nobody knows whether it is the one that is meant.
     """
     wanted = parse_versioned(target)
     if wanted.label is not None and not versions_of(reader, wanted.name):
         for digest in _removed(reader, wanted.name, wanted.label):
-            return Found(wanted.name, digest, reader.version(digest))
+            return wanted.name, digest
     name = existing_name(reader, registry, wanted.name)
     refs = versions_of(reader, name)
     if wanted.label is None:
@@ -59,15 +74,26 @@ def find(reader: Reader, registry: Registry, target: str) -> Found:
             raise UnknownVersionError(
                 f"{name} has {len(refs)} versions, so there is no {wanted}", remedy=f"see `casmodels versions {name}`"
             )
-        digest = refs[-1 - wanted.back].target if wanted.back else _main(reader, refs)
+        digest = refs[-1 - wanted.back].target if wanted.back else _main(reader, name, refs[-1].target)
     else:
         digest = _labelled(reader, name, refs, wanted)
-    return Found(name, digest, reader.version(digest))
+    return name, digest
 
 
-def _main(reader: Reader, refs: list[Ref]) -> Digest:
+def _main(reader: Reader, name: str, last: Digest) -> Digest:
     """What a bare name means, as for views and the server: a pull of an old upstream revision does not change it."""
-    return main_of([reader.version(ref.target) for ref in reversed(refs)]).id
+    _version(reader, name, last)
+    return main_of([found.version for found in readable(reader, name)]).id
+
+
+def _version(reader: Reader, name: str, digest: Digest) -> Version:
+    try:
+        return reader.version(digest)
+    except (DamagedError, NotFoundError) as error:
+        short = f"{name}@{digest.hex[:12]}"
+        damaged = DamagedError(f"the version {short}", "its record cannot be read")
+        damaged.remedy = f"name another one (`casmodels versions {name}`), or `casmodels remove {short}`"
+        raise damaged from error
 
 
 def existing_name(reader: Reader, registry: Registry, name: str) -> str:
@@ -90,7 +116,7 @@ def _labelled(reader: Reader, name: str, refs: list[Ref], wanted: VersionedName)
     tag = reader.ref(RefKey(RefKind.TAG, name, label))
     if tag is not None:
         return tag.target
-    for matches in (_by_revision(reader, refs, label), _by_id(refs, label), _removed(reader, name, label)):
+    for matches in (_by_revision(reader, name, label), _by_id(refs, label), _removed(reader, name, label)):
         if len(matches) > 1:
             raise InvalidInputError(
                 f"{wanted} could be any of {', '.join(digest.hex[:12] for digest in matches)}",
@@ -101,15 +127,14 @@ def _labelled(reader: Reader, name: str, refs: list[Ref], wanted: VersionedName)
     raise UnknownVersionError(f"{name} has no version {label!r}", remedy=f"see `casmodels versions {name}`")
 
 
-def _by_revision(reader: Reader, refs: list[Ref], label: str) -> list[Digest]:
+def _by_revision(reader: Reader, name: str, label: str) -> list[Digest]:
     """The newest version of the upstream state of that name; commits may be shortened as in git."""
-    for ref in reversed(refs):
-        metadata = reader.version(ref.target).metadata
-        revision = metadata.get("revision") or ""
-        if label in (revision, metadata.get("requested_revision")):
-            return [ref.target]
+    for found in readable(reader, name):
+        revision = found.version.metadata.get("revision") or ""
+        if label in (revision, found.version.metadata.get("requested_revision")):
+            return [found.id]
         if len(label) >= _SHORTEST_COMMIT and revision.startswith(label):
-            return [ref.target]
+            return [found.id]
     return []
 
 
@@ -123,7 +148,12 @@ def _removed(reader: Reader, name: str, label: str) -> list[Digest]:
         digests = reader.versions_with_prefix(label.lower())
     except InvalidInputError:
         return []
-    return [digest for digest in digests if reader.version(digest).metadata.get("name") == name]
+    found = []
+    for digest in digests:
+        with contextlib.suppress(DamagedError, NotFoundError):
+            if reader.version(digest).metadata.get("name") == name:
+                found.append(digest)
+    return found
 
 
 def check_own_name(reader: Reader, registry: Registry, name: str) -> str:

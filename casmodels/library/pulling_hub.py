@@ -11,7 +11,7 @@ from typing import Any
 from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded, Downloader
 from casmodels.errors import MissingUpstreamError, OfflineError
-from casmodels.library.names import Found, newest, versions_of
+from casmodels.library.names import Found, newest, readable, versions_of
 from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.results import LeftOut, PullResult, PullStatus
@@ -21,7 +21,7 @@ from casmodels.sources.selection import select_files
 from casmodels.views.targets import alone
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import FullError, InvalidInputError, StoreError
+from casstore.errors import DamagedError, FullError, InvalidInputError, NotFoundError, StoreError
 from casstore.refs import RefKey, RefKind
 from casstore.transactions import Transaction
 from casstore.trees import Entry, Tree
@@ -103,15 +103,18 @@ class HubPull:
 
     def _complete_version(self, reader: Reader, commit: str | None) -> Found | None:
         """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
-        for ref in reversed(versions_of(reader, self._name)):
-            version = reader.version(ref.target)
+        for found in readable(reader, self._name):
+            version = found.version
             asked = (version.metadata.get("requested_revision"), version.revision)
             if version.revision != commit if commit is not None else self._revision not in asked:
                 continue
-            tree = reader.tree(version.tree)
+            try:
+                tree = reader.tree(version.tree)
+            except (DamagedError, NotFoundError):
+                continue  # what is pulled is stored again, the tree with it
             chosen = self._select(_files_of(version.metadata)).chosen
             if all(file.path in tree.by_path for file in chosen) and _has_all(reader, tree):
-                return Found(self._name, ref.target, version)
+                return found
         return None
 
     def _must_fetch(self, reader: Reader, file: UpstreamFile) -> bool:
@@ -203,8 +206,9 @@ class HubPull:
             entries[file.path] = Entry.file(file.path, blob, size_bytes)
         before = _newest_of(transaction, self._name, listing.commit)
         if before is not None:
-            # A second pull with other patterns adds to what the first one brought, as in the Hub's own cache.
-            for entry in transaction.tree(before.version.tree).files:
+            # A second pull with other patterns adds to what the first one brought, as in the Hub's own cache; but what
+            # is lost by now cannot be added.
+            for entry in _whole_files(transaction, before.version.tree):
                 entries.setdefault(entry.path, entry)
         refs = versions_of(transaction, self._name)
         tree = transaction.add_tree(Tree.of(entries.values()))
@@ -298,11 +302,16 @@ class HubPull:
 
 
 def _newest_of(reader: Reader, name: str, commit: str) -> Found | None:
-    for ref in reversed(versions_of(reader, name)):
-        version = reader.version(ref.target)
-        if version.revision == commit:
-            return Found(name, ref.target, version)
-    return None
+    return next((found for found in readable(reader, name) if found.version.revision == commit), None)
+
+
+def _whole_files(reader: Reader, tree: Digest) -> list[Entry]:
+    """The files of a tree that the store has all of; none of a tree that is damaged."""
+    try:
+        files = reader.tree(tree).files
+    except (DamagedError, NotFoundError):
+        return []
+    return [entry for entry in files if entry.blob is not None and reader.find_blob(entry.blob) is not None]
 
 
 def _has_all(reader: Reader, tree: Tree) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casmodels.library.context import Context
-from casmodels.library.names import existing_name, find, versions_of
+from casmodels.library.names import existing_name, find, identify, versions_of
 from casmodels.library.saving import set_tag
 from casmodels.results import RemoveResult
 from casmodels.specs import parse_versioned
@@ -38,10 +38,10 @@ def pin(context: Context, target: str) -> None:
 def unpin(context: Context, target: str) -> None:
     """End the protection. Raises NotFoundError when there is none."""
     with context.engine().writing() as transaction:
-        found = find(transaction, context.registry, target)
-        key = RefKey(RefKind.PIN, found.name, found.id.hex)
+        name, version = identify(transaction, context.registry, target)
+        key = RefKey(RefKind.PIN, name, version.hex)
         if transaction.ref(key) is None:
-            raise NotFoundError(f"{found.name}@{found.id.hex[:12]} is not pinned")
+            raise NotFoundError(f"{name}@{version.hex[:12]} is not pinned")
         transaction.set_ref(key, None)
         transaction.commit()
 
@@ -57,8 +57,8 @@ def remove(context: Context, target: str) -> RemoveResult:
             name = existing_name(transaction, context.registry, wanted.name)
             versions = [ref.target for ref in versions_of(transaction, name)]
         else:
-            found = find(transaction, context.registry, target)
-            name, versions = found.name, [found.id]
+            name, version = identify(transaction, context.registry, target)
+            versions = [version]
         freeable = gc.estimate(context.engine().engine, without=_keys(transaction, name, versions)).reclaimed_bytes
 
         def take_away() -> None:

@@ -279,11 +279,15 @@ class Store:
 
         return upkeep.verify(self._context, target, data=data, since=since, progress=progress)
 
-    def repair(self, progress: Progress | None = None) -> RepairResult:
-        """Rebuild the index and set aside what is damaged."""
+    def repair(self, sources: Sequence[Path] = (), progress: Progress | None = None) -> RepairResult:
+        """Rebuild the index, set aside what is damaged, and heal it from an equal file, wherever one is known.
+
+        ``sources`` are directories and files to look at as well. Only bytes whose digests fit are taken. Raises
+        NotFoundError or InvalidInputError for one that is not there or cannot be read.
+        """
         from casmodels.library import upkeep
 
-        return upkeep.repair(self._context, progress)
+        return upkeep.repair(self._context, sources, progress)
 
     def gc(self, dry_run: bool = False, views_days: int | None = None, progress: Progress | None = None) -> GcResult:
         """Drop what no version needs, after what `cleanup` does."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
-from casmodels.library import viewing
+from casmodels.library import healing, viewing
 from casmodels.library.context import Context
 from casmodels.library.leftovers import cleanup
 from casmodels.library.names import existing_name, find
@@ -16,13 +17,16 @@ from casmodels.results import CompactResult, Damage, GcResult, RepairResult, Ver
 from casmodels.specs import parse_versioned
 from casstore.catalog import Reader
 from casstore.errors import InvalidInputError
+from casstore.frames import FrameKind
 from casstore.layout import Layout
 from casstore.maintenance import gc as engine_gc
+from casstore.maintenance import heal as engine_heal
 from casstore.maintenance import repair as engine_repair
 from casstore.maintenance import verify as engine_verify
 from casstore.maintenance.findings import Broken, Finding
 from casstore.maintenance.leftovers import dead_partials
 from casstore.refs import Ref, RefKind
+from casstore.store import Store as Engine
 
 _AGE = re.compile(r"(\d{1,9})\s*([smhdw])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -59,20 +63,46 @@ def verify(
     )
 
 
-def repair(context: Context, progress: Progress | None) -> RepairResult:
-    """Rebuild the index from packs and journal, then read everything and set aside what is damaged."""
+def repair(context: Context, given: Sequence[Path], progress: Progress | None) -> RepairResult:
+    """Rebuild the index from packs and journal, read everything, set aside what is damaged, and heal it.
+
+    It is healed from files in ``given``, and wherever the store knows that versions came from or went to.
+    """
     layout = Layout(context.path)
     layout.check()
+    healing.check_given(given, layout.root)
     context.close()
-    engine_repair.rebuild(layout)
+    rebuilt = engine_repair.rebuild(layout)
     engine = context.engine()
     task = progress.start("repair", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
     with engine.reading() as reader:
         checked = engine_repair.mend(engine.engine, progress=task.advance if task is not None else None)
-        versions = len(reader.refs(RefKind.VERSION))
+        lost = engine_heal.find_lost(engine.engine)
+        known = healing.known_paths(reader, rebuilt.places, context.view_path) if lost else []
     if task is not None:
         task.done()
-    return RepairResult(recovered_versions=versions, healed_chunks=0, lost=damages(checked.findings, {}))
+    unread = _heal(engine, lost, given, known, progress) if lost else []
+    with engine.reading() as reader:
+        rows = engine.engine.ledger.rows
+        return RepairResult(
+            recovered_versions=len(reader.refs(RefKind.VERSION)),
+            healed_chunks=sum(rows.is_live(FrameKind.CHUNK, chunk) for chunk in lost.chunks),
+            lost=damages(engine_heal.still_lost(engine.engine, checked), {}),
+            unread=tuple(unread),
+        )
+
+
+def _heal(
+    engine: Engine, lost: engine_heal.Lost, given: Sequence[Path], known: Sequence[Path], progress: Progress | None
+) -> list[str]:
+    """Take what is lost from wherever it lies; gives the paths that could not be read."""
+    with engine.writing() as transaction:
+        healer = engine_heal.Healer(transaction, lost)
+        search = healing.Search(healer, lost, engine.path, progress or SilentProgress())
+        search.through(given, known)
+        transaction.commit()
+        engine_heal.revive(engine.engine)
+    return search.unread
 
 
 def collect(context: Context, *, dry_run: bool, views_days: int | None, progress: Progress | None) -> GcResult:

@@ -31,8 +31,9 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What a repair brought back and what is lost."""
+    """What a repair brought back, what is lost, and the paths it was to look at and could not read."""
 
     recovered_versions: int
     healed_chunks: int
     lost: tuple[Damage, ...]
+    unread: tuple[str, ...] = ()

@@ -244,7 +244,20 @@ def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
         frames.append(Placed(header, offset))
     if len(frames) != count:
         raise DamagedError(what, "its trailer lists another number of frames than it says")
+    if frames and not any(_lies_there(path, placed) for placed in frames):
+        raise DamagedError(what, "its trailer is another pack's")
     return tuple(frames)
+
+
+def _lies_there(path: Path, placed: Placed) -> bool:
+    """Whether a frame begins where the trailer says. One that is damaged may not, but in a pack of its own some do."""
+    with path.open("rb") as file:
+        file.seek(placed.offset)
+        try:
+            header = parse_fields(file.read(HEADER_BYTES + len(placed.header.hint)), 0, checksum_bytes=CHECKSUM_BYTES)
+        except DamagedError:
+            return False
+    return header == placed.header
 
 
 def scan_frames(path: Path) -> Iterator[Placed]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from casstore.trees import Tree
 from casstore.versions import Version
 
 if TYPE_CHECKING:
-    from casstore.pipeline import CodedChunk
+    from casstore.pipeline import BlobHashers, CodedChunk, Known
 
 Progress = Callable[[int], object]
 """Called with how many more raw bytes were taken in."""
@@ -99,6 +99,28 @@ class Transaction(Reader):
     def add_bytes(self, data: bytes, name: str, expect: Digest | None = None) -> StoredBlob:
         """Put a file in whose bytes are in memory."""
         return self._add(BytesSource(data), name, name, expect, None)
+
+    def add_lost_chunks(
+        self, path: Path, name: str, lost: Set[bytes], progress: Progress | None = None
+    ) -> tuple[Digest, Set[bytes]]:
+        """Of a regular file, put in no more than the chunks among ``lost``.
+
+        Gives the file's SHA-256, and which of them it has. Raises as `add_file`.
+        """
+        with open_source(path) as source:
+            from casstore.pipeline import BlobHashers
+
+            hashers = BlobHashers(source.size_bytes, git=False)
+            parts = self._add_chunks(
+                source,
+                name,
+                str(path),
+                hashers,
+                lambda digest: digest not in lost or self._knows_chunk(digest),
+                progress,
+            )
+            source.check_unchanged()
+        return hashers.sha256, lost & {part.chunk for part in parts}
 
     def came_from(self, version: Digest) -> None:
         """Say that what is put in from now on was made from a version, if it is known; only space depends on it."""
@@ -180,20 +202,46 @@ class Transaction(Reader):
     def _add(
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
     ) -> StoredBlob:
-        # Here, as a checkpoint of what has not changed, a tag or a removal puts no file in.
-        from casstore.bases import Bases, no_bases
-        from casstore.chunkers import ShortReadError
-        from casstore.pipeline import BlobHashers, coded_chunks
+        from casstore.pipeline import BlobHashers
 
         before = self.added_bytes
         hashers = BlobHashers(source.size_bytes, git=expect is not None and expect.algorithm == GIT_BLOB)
+        parts = self._add_chunks(source, name, label, hashers, self._knows_chunk, progress)
+        source.check_unchanged()
+        recipe = Recipe(hashers.sha256, source.size_bytes, tuple(parts), hashers.git)
+        if expect is not None:
+            actual = recipe.git if expect.algorithm == GIT_BLOB else recipe.sha256
+            if actual != expect:
+                raise DigestMismatchError(label, str(expect), str(actual))
+        self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
+        info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
+        self._blobs[info.sha256] = info
+        if info.git is not None:
+            self._blobs[info.git] = info
+        return StoredBlob(info, self.added_bytes - before)
+
+    def _add_chunks(
+        self,
+        source: FileSource | BytesSource,
+        name: str,
+        label: str,
+        hashers: BlobHashers,
+        known: Known,
+        progress: Progress | None,
+    ) -> list[Part]:
+        """Cut a source and put in the chunks that are not ``known``; gives its parts."""
+        # Here, as a checkpoint of what has not changed, a tag or a removal puts no file in.
+        from casstore.bases import Bases, no_bases
+        from casstore.chunkers import ShortReadError
+        from casstore.pipeline import coded_chunks
+
         engine = self._engine
         parts = []
         coded = coded_chunks(
             source,
             lambda: engine.finder(name, source),
             hashers,
-            self._knows_chunk,
+            known,
             Bases(engine, self._pending, self._lineage) if engine.settings.deltas else no_bases,
             engine.workers,
             engine.settings.in_flight_bytes,
@@ -207,18 +255,7 @@ class Transaction(Reader):
                         progress(chunk.piece.length)
         except ShortReadError as error:
             raise ChangedWhileReadError(label) from error
-        source.check_unchanged()
-        recipe = Recipe(hashers.sha256, source.size_bytes, tuple(parts), hashers.git)
-        if expect is not None:
-            actual = recipe.git if expect.algorithm == GIT_BLOB else recipe.sha256
-            if actual != expect:
-                raise DigestMismatchError(label, str(expect), str(actual))
-        self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
-        info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
-        self._blobs[info.sha256] = info
-        if info.git is not None:
-            self._blobs[info.git] = info
-        return StoredBlob(info, self.added_bytes - before)
+        return parts
 
     def _knows_chunk(self, digest: bytes) -> bool:
         return (FrameKind.CHUNK, digest) in self._pending or self._engine.ledger.rows.is_live(FrameKind.CHUNK, digest)

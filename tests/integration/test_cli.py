@@ -240,8 +240,10 @@ def test_care(casmodels: Program, model: Path) -> None:
     found = casmodels.json("verify", "--data", code=4)
     assert [damage["path"] for damage in found["damaged"]] == ["model.safetensors"]
     assert "model.safetensors" in casmodels("checkout", "mine", "out", code=4).err
+    model.rename(model.with_name("moved"))
     assert casmodels.json("repair", code=4)["lost"]
-    casmodels("checkpoint", "mine", model, "--rehash")
+    assert "does not exist" in casmodels("repair", "--from", model, code=3).err
+    assert casmodels.json("repair", "--from", model.with_name("moved"))["healed_chunks"] == 1
     assert casmodels.json("verify", "--data")["ok"]
     assert casmodels.json("cleanup", "--dry-run")["reclaimed_bytes"] == 0
 

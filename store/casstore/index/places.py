@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from casstore.digests import SHA256, Digest
+from casstore.errors import InvalidInputError, NeedsRepairError
 from casstore.index.database import Database
 
 _RACY_NS = 20_000_000
@@ -121,16 +122,19 @@ def _key(directory: Path | str) -> bytes:
 
 
 def _place(row: tuple[object, ...]) -> Place:
+    """A place from its row. Raises NeedsRepairError for one that nobody has written so."""
     path, kind, name, version, saved_ns, used_ns, packed = row
-    assert isinstance(path, bytes)
-    assert isinstance(packed, bytes)
-    assert isinstance(saved_ns, int)
-    assert isinstance(used_ns, int)
-    listed = json.loads(zlib.decompress(packed))
-    files = {
-        file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
-        for file, (size_bytes, mtime_ns, inode, blob) in listed.items()
-    }
-    return Place(
-        os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns
-    )
+    try:
+        if not (isinstance(path, bytes) and isinstance(packed, bytes)):
+            raise TypeError
+        if not (isinstance(saved_ns, int) and isinstance(used_ns, int)):
+            raise TypeError
+        files = {
+            file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
+            for file, (size_bytes, mtime_ns, inode, blob) in json.loads(zlib.decompress(packed)).items()
+        }
+        return Place(
+            os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns
+        )
+    except (TypeError, ValueError, AttributeError, zlib.error, InvalidInputError) as error:
+        raise NeedsRepairError("the index is damaged where it notes what lies in directories") from error

@@ -213,6 +213,23 @@ class Rows:
             for row in self._database.execute(f"SELECT digest FROM frames WHERE kind = ? AND {_READABLE}", (kind,))
         ]
 
+    def in_state(self, kind: FrameKind, state: State) -> list[bytes]:
+        """The digests of all frames of a kind that are in a state, condemned or not."""
+        return [
+            row[0]
+            for row in self._database.execute(
+                "SELECT digest FROM frames WHERE kind = ? AND state IN (?, ?)", (kind, state, state + CONDEMNED)
+            )
+        ]
+
+    def damaged_chunks(self) -> list[FrameRow]:
+        """Where the chunks lie, or lay, that are marked as damaged."""
+        rows = self._database.execute(
+            "SELECT digest, packs.id, offset, length, raw_length, codec, base FROM frames JOIN packs "
+            "ON packs.number = frames.pack WHERE kind = 1 AND state IN (1, 5)"
+        )
+        return [FrameRow(FrameKind.CHUNK, *row) for row in rows]
+
     def pack_ids(self) -> set[bytes]:
         """The packs that count."""
         return {row[0] for row in self._database.execute("SELECT id FROM packs")}

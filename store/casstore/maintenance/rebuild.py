@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from casstore.errors import BusyError, DamagedError, NeedsRepairError, NewerFormatError, StoreError
 from casstore.index.database import Database, remove_database, replace_database
+from casstore.index.places import Place, Places
 from casstore.index.refs import Meta, RefRows
 from casstore.index.rows import Rows
 from casstore.journal import Entry, Journal, Operation, PackAdded, PackRemoved, Position, RefMoved
@@ -23,14 +25,15 @@ _LOCK_WAIT_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """What a rebuild found: packs entered, the file names of those that the journal names but are missing, the ids of
-    those taken in though the journal does not name them and how many versions in them were given refs, and how many of
-    the journal's lines are damaged."""
+    those taken in though the journal does not name them and how many versions in them were given refs, how many of
+    the journal's lines are damaged, and the places that the index before knew, which a new one does not."""
 
     packs: int
     lost_packs: tuple[str, ...]
     adopted_packs: tuple[bytes, ...]
     adopted_versions: int
     damaged_lines: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def rebuild(layout: Layout, *, wait_seconds: float = 60.0) -> Rebuilt:
 def _rebuild(layout: Layout) -> Rebuilt:
     history = _history(layout)
     adopted = _packs_past(layout, history)
+    places = _places(layout)
     temporary = layout.index.with_name(f"{layout.index.name}.rebuilt")
     remove_database(temporary)
     database = Database(temporary)
@@ -93,7 +97,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
         database.close()
     replace_database(temporary, layout.index)
     entered = len(history.packs) + len(adopted) - len(lost)
-    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines)
+    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines, places)
 
 
 def _history(layout: Layout) -> _History:
@@ -101,7 +105,8 @@ def _history(layout: Layout) -> _History:
     try:
         entries = list(journal.entries(journal.begins()))
         if entries and not journal.is_rotten(entries[-1].after):
-            return _history_of(entries, end=entries[-1].after)
+            end = entries[-1].after
+            return _history_by_index(layout, ahead_of=end) or _history_of(entries, end=end)
     except NeedsRepairError:
         if not layout.journal.exists():
             return _history_by_index(layout) or _history_of([], damaged_lines=1)
@@ -127,8 +132,9 @@ def _history_of(entries: list[Entry], *, end: Position | None = None, damaged_li
     )
 
 
-def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None:
-    """What the index says that is to be replaced, if it is sound and stands where the journal ends or has ended."""
+def _history_by_index(layout: Layout, damaged_lines: int = 1, *, ahead_of: Position | None = None) -> _History | None:
+    """What the index says that is to be replaced, if it is sound and stands where the journal ends or has ended; or
+    further than a journal that has lost its end: a transaction is in the index only after it was in the journal."""
     if not layout.index.exists():
         return None
     try:
@@ -141,7 +147,9 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None
         position = Meta(database).position
         if position is None or database.execute("PRAGMA quick_check(1)") != [("ok",)]:
             return None
-        if Journal(layout.journal).size_bytes not in (0, position.offset):
+        if ahead_of is None and Journal(layout.journal).size_bytes not in (0, position.offset):
+            return None
+        if ahead_of is not None and not _is_ahead(position, ahead_of):
             return None
         packs = Rows(database).pack_ids_in_order()
         moves = [RefMoved(ref.key, None, ref.target, ref.order) for ref in RefRows(database).all()]
@@ -150,6 +158,26 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1) -> _History | None
     finally:
         database.close()
     return _History(packs, set(), moves, position.sequence, None, position.checksum, damaged_lines)
+
+
+def _is_ahead(position: Position, end: Position) -> bool:
+    return position.generation == end.generation and position.sequence > end.sequence
+
+
+def _places(layout: Layout) -> tuple[Place, ...]:
+    """The directories that the index knows, if it can be read: they may have what is lost."""
+    if not layout.index.exists():
+        return ()
+    try:
+        database = Database(layout.index)
+        try:
+            return tuple(Places(database, contextlib.nullcontext).all())
+        finally:
+            database.close()
+    except NewerFormatError:
+        raise
+    except StoreError:
+        return ()  # only a place to look is lost
 
 
 def _packs_past(layout: Layout, history: _History) -> dict[bytes, int]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from casstore.closure import FrameName, closure, root_of
 from casstore.engine import Engine
-from casstore.errors import DamagedError, NeedsRepairError, NotFoundError
+from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import FrameRow
+from casstore.maintenance.agreement import disagreements
 from casstore.maintenance.findings import Finding, findings
 from casstore.packs import pack_path
 from casstore.refs import Ref, RefKind
@@ -42,13 +43,16 @@ def check(
 ) -> Checked:
     """Check a store, or only the versions that ``refs`` name. The caller holds a lease.
 
-    Without ``data``: that every frame needed is in the index, every pack in its place and of its size, every record
-    readable. With ``data`` every stored byte is read, decoded and hashed as well; over the whole store that goes pack
-    by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out packs that were read after it.
+    Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place
+    and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well; over
+    the whole store that goes pack by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out
+    packs that were read after it.
     """
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
     broken = _lost_packs(engine)
-    found = list(_of_journal(engine)) if refs is None else []
+    found = []
+    if refs is None:
+        found = [Finding(None, None, None, None, reason) for reason in disagreements(engine)]
     checked_bytes = 0
     if refs is not None:
         needed = _needed(engine, chosen)
@@ -69,15 +73,6 @@ def check(
 def bytes_to_read(engine: Engine) -> int:
     """About how many bytes a full check reads."""
     return engine.ledger.rows.packs_bytes()
-
-
-def _of_journal(engine: Engine) -> Iterator[Finding]:
-    """The journal's damage. The index does not need what it has read of it, but a rebuild of the index would."""
-    journal = engine.ledger.journal
-    try:
-        deque(journal.entries(journal.begins()), maxlen=0)
-    except NeedsRepairError as error:
-        yield Finding(None, None, None, None, error.message)
 
 
 def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:

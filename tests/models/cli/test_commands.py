@@ -51,6 +51,7 @@ DOCUMENTS: list[tuple[str, set[str]]] = [
     ("remove mine", {"name", "versions", "freeable_bytes"}),
     ("verify", {"ok", "data", "checked_bytes", "damaged"}),
     ("repair", {"recovered_versions", "healed_chunks", "lost"}),
+    ("repair --from a --from b/c", {"recovered_versions", "healed_chunks", "lost"}),
     ("gc", {"reclaimed_bytes", "chunks", "packs", "seconds"}),
     ("cleanup", {"reclaimed_bytes"}),
     ("stats", STATS),

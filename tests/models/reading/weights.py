@@ -90,3 +90,9 @@ def normal(*shape: int, seed: int = 1, dtype: str = "float32") -> np.ndarray[Any
 def bf16(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The bits of 32-bit floats cut to 16."""
     return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def rounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The bits of 32-bit floats rounded to bfloat16: to the nearest, ties to even; no NaN may be among them."""
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

@@ -18,7 +18,7 @@ from casstore.index.database import Database
 from casstore.maintenance import gc
 from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.verify import check
-from casstore.packs import list_packs
+from casstore.packs import list_packs, pack_path, read_frames
 from casstore.refs import Ref, RefKey, RefKind
 from casstore.store import Store
 from casstore.testing.builders import GRID_BYTES, all_contents, contents, noise, put, remove, stage
@@ -145,6 +145,24 @@ def test_a_torn_tail_never_counted(store: Store, opened: Opener, root: Path) -> 
             assert [name for name, _ in all_contents(again)] == ["a"]
 
 
+def test_a_trailer_that_is_another_packs_is_not_believed(small_packs: Store, opened: Opener, root: Path) -> None:
+    """As after a write that went to the wrong place: it is a good trailer, but of other frames."""
+    put(small_packs, "a", {"a": DATA})
+    put(small_packs, "b", {"b": OTHER[:GRID_BYTES]})
+    expected = all_contents(small_packs)
+    small_packs.close()
+    packs = [pack_path(root / "packs", pack_id) for pack_id in list_packs(root / "packs")]
+    trailers = []
+    for path in packs:
+        data = path.read_bytes()
+        start = max(placed.offset + placed.header.frame_length for placed in read_frames(path))
+        trailers.append((data[:start], data[start:]))
+    for path, (frames, _), (_, trailer) in zip(packs, trailers, reversed(trailers), strict=True):
+        path.write_bytes(frames + trailer)
+    rebuild(small_packs.layout)
+    assert all_contents(opened()) == expected
+
+
 def damage_line(root: Path, number: int) -> None:
     lines = (root / "journal").read_bytes().splitlines(keepends=True)
     line = lines[number]
@@ -228,6 +246,26 @@ def test_without_journal_and_index_versions_come_back_under_the_names_they_remem
     assert sound(again)
 
 
+@pytest.mark.parametrize("end", ["zeroed", "cut off"])
+def test_a_journal_that_has_lost_its_end_beside_a_sound_index_loses_nothing(
+    small_packs: Store, opened: Opener, root: Path, end: str
+) -> None:
+    put(small_packs, "a", {"a": DATA})
+    good = (root / "journal").read_bytes()
+    put(small_packs, "b", {"b": OTHER})
+    expected, before = all_contents(small_packs), refs(small_packs)
+    more = len((root / "journal").read_bytes()) - len(good)
+    (root / "journal").write_bytes(good + bytes(more if end == "zeroed" else 0))
+    with small_packs.reading():
+        assert "lost its end" in check(small_packs.engine).findings[0].reason
+    rebuilt = rebuild(small_packs.layout)
+    assert (rebuilt.adopted_packs, rebuilt.lost_packs) == ((), ())
+    again = opened()
+    assert (all_contents(again), refs(again)) == (expected, before)
+    put(again, "c", {"c": DATA})
+    assert sound(again)
+
+
 def test_a_journal_that_is_an_old_copy(small_packs: Store, opened: Opener, root: Path) -> None:
     put(small_packs, "a", {"a": DATA})
     old = (root / "journal").read_bytes()
@@ -238,6 +276,7 @@ def test_a_journal_that_is_an_old_copy(small_packs: Store, opened: Opener, root:
     (root / "journal").write_bytes(old)
     with pytest.raises(NeedsRepairError):
         opened()
+    (root / "index.sqlite3").unlink()  # or it would be believed
     rebuilt = rebuild(small_packs.layout)
     # The first transaction after the copy cannot be told from one that was never committed.
     assert rebuilt.adopted_versions == 2

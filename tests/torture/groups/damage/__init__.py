@@ -1,0 +1,214 @@
+"""Damage to every part of a store's files, in every way: it is named, it gives no wrong byte, and it is healed.
+
+In the packs, what must suffer is told from the bytes that changed and from what the versions need, not by asking the
+store. Without copies, `repair` must name just that as lost; with a view, a checkout or copies in a directory it must
+heal all but the records of versions, and storing the same files again must heal as well. Damage to the index or the
+journal must be noticed wherever it shows, and `repair` must bring everything back.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from casmodels.library import Store
+from casmodels.results import Damage
+from casstore.errors import StoreError
+from tests.quick_disk import quick_directory
+from tests.torture.groups.damage.reading import Answer, files_below, read_all
+from tests.torture.groups.damage.shelf import Held, Name, Shelf, Sufferer, make
+from tests.torture.groups.damage.table import HARMS, IN_PACKS, PARTS, Cell, ranges
+from tests.torture.plan import Mutation, Outcome, Plan
+
+_ROUNDS: Final = 12
+_HTTP_EVERY: Final = 4
+_TRIES: Final = 50
+
+COPIES: Final = ("copies", "checkouts", "view")
+"""Where files lie that a damaged store can be healed from."""
+
+MUTATIONS = [
+    Mutation(
+        "a digest is not compared on reading",
+        "store/casstore/engine.py",
+        "    if check and blake3_digest(raw) != Digest(BLAKE3, digest):\n        raise DamagedError(what, _MISMATCH)",
+        "    del check",
+    ),
+    Mutation(
+        "verify skips deltas' bases",
+        "store/casstore/maintenance/findings.py",
+        "    if row.base is not None:\n        return _reason(engine, FrameKind.CHUNK, row.base, broken)\n",
+        "",
+    ),
+    Mutation(
+        "repair takes bytes without checking them",
+        "store/casstore/maintenance/heal.py",
+        "        lost = self._blobs.pop(sha256, None)",
+        "        lost = self._blobs.pop(sha256, None)\n        self._chunks.clear()",
+    ),
+    Mutation(
+        "a damaged frame stays live",
+        "store/casstore/maintenance/repair.py",
+        "rows.set_state(kind, (digest for of, digest in checked.broken if of is kind), State.DAMAGED)",
+        "del kind",
+    ),
+]
+
+
+def run(plan: Plan) -> Iterator[Outcome]:
+    """Every cell of the table: once in a short run, else several times at other places."""
+    with quick_directory() as work:
+        yield from _table(plan, make(work, plan.random("content")))
+
+
+def _table(plan: Plan, shelf: Shelf) -> Iterator[Outcome]:
+    number = 0
+    for part in PARTS:
+        failures: list[str] = []
+        points = 0
+        for harm in HARMS:
+            for _ in range(1 if plan.is_short else _ROUNDS):
+                chance = plan.random(f"{part} {harm} {points}")
+                trial = Trial(shelf, Cell(part, harm), chance, number, f"with the seed {plan.seed}, round {points}")
+                failures += [f"{trial.cell}, {trial.where}: {problem}" for problem in trial.problems()]
+                points += 1
+                number += 1
+        yield Outcome(f"{', '.join(HARMS)} in a {part}", points, tuple(failures))
+
+
+class Trial:
+    """One damage, and what comes of it."""
+
+    def __init__(self, shelf: Shelf, cell: Cell, chance: random.Random, number: int, where: str) -> None:
+        self.cell = cell
+        self.where = where
+        self._shelf = shelf
+        self._chance = chance
+        self._number = number
+
+    def problems(self) -> Iterator[str]:
+        """What did not hold."""
+        self._harm()
+        if self.cell.part in IN_PACKS:
+            yield from self._problems_of_packs()
+        else:
+            yield from self._problems_of_truth()
+
+    def _harm(self) -> None:
+        self._show(COPIES)
+        for _ in range(_TRIES):
+            self._shelf.begin_anew()
+            HARMS[self.cell.harm](ranges(self._shelf, self.cell.part), self._chance)
+            if _differ(self._shelf.store, self._shelf.work / "whole"):
+                return
+        raise AssertionError(f"{self.cell} changes nothing")
+
+    def _problems_of_packs(self) -> Iterator[str]:
+        broken = self._shelf.broken()
+        must = {sufferer for held in self._shelf.held for sufferer in held.suffers(broken)}
+        with self._shelf.open() as store:
+            named = _named(store.verify(data=True).damaged)
+            answers = list(read_all(self._shelf, store, over_http=self._number % _HTTP_EVERY == 0))
+        yield from (f"verify names {one}, which does not suffer" for one in named - must)
+        yield from _wrong(answers)
+        for answer in answers:
+            hurt = _hurt(must - named, answer)
+            if answer.is_right is None and (hurt or not _hurt(must, answer)):
+                yield f"{answer.way} of {answer.path} of {answer.held.name} fails for no reason: {answer.error}"
+        yield from self._problems_of_repair(must & named, broken)
+
+    def _problems_of_repair(self, must: set[Sufferer], broken: frozenset[Name]) -> Iterator[str]:
+        gone = {(held.name, held.version, None) for held in self._shelf.held if _record_of(held) in broken}
+        way = ("given", "again", "checkouts", "view")[self._number % 4]
+        self._show(() if way in ("given", "again") else (way,))
+        with self._shelf.open() as store:
+            lost = _named(store.repair().lost)
+            if way in ("given", "again"):
+                # Frames that were only moved may be found where they lie now.
+                yield from (f"without copies, repair calls {one} lost, which does not suffer" for one in lost - must)
+                yield from self._problems_but_for(store, lost, "without copies")
+                self._show(("copies",))
+            if way == "given":
+                lost = _named(store.repair([self._shelf.work / "copies"]).lost)
+            elif way == "again":
+                for name in {held.name for held in self._shelf.held}:
+                    store.checkpoint(name, self._shelf.work / "copies" / name, rehash=True)
+                lost = _named(store.verify(data=True).damaged)
+            yield from (f"with {way}, repair calls {one} lost, which could be healed" for one in lost - (must & gone))
+            yield from self._problems_but_for(store, lost, f"with {way}")
+
+    def _problems_but_for(self, store: Store, lost: set[Sufferer], how: str) -> Iterator[str]:
+        """After a repair, that all but what is lost can be had, and that `verify` says the same."""
+        if (named := _named(store.verify(data=True).damaged)) != lost:
+            yield f"after a repair {how}, verify names {sorted(map(str, named))} instead of {sorted(map(str, lost))}"
+        for answer in read_all(self._shelf, store, over_http=False):
+            if answer.is_right is False:
+                yield f"after a repair {how}, {answer.way} of {answer.path} of {answer.held.name} gives wrong bytes"
+            elif answer.is_right is None and not _hurt(lost, answer):
+                yield f"after a repair {how}, {answer.way} of {answer.path} fails: {answer.error}"
+
+    def _problems_of_truth(self) -> Iterator[str]:
+        try:
+            with self._shelf.open() as store:
+                is_well = store.verify(data=True).ok
+                answers = list(read_all(self._shelf, store, over_http=False))
+        except StoreError:
+            is_well, answers = False, []
+        yield from _wrong(answers)
+        if is_well and (failed := [answer for answer in answers if not answer.is_right]):
+            yield f"verify says all is well, but {failed[0].way} of {failed[0].path} fails: {failed[0].error}"
+        if is_well and self.cell.part == "journal line":
+            yield "verify does not see that the journal is damaged"
+        with self._shelf.open() as store:
+            lost = store.repair().lost
+            if lost:
+                yield f"repair calls {sorted(map(str, _named(lost)))} lost, of whose bytes none was damaged"
+            answers = list(read_all(self._shelf, store, over_http=False))
+            yield from (
+                f"after a repair, {answer.way} of {answer.path} of {answer.held.name} fails: {answer.error}"
+                for answer in answers
+                if not answer.is_right
+            )
+            if not store.verify(data=True).ok:
+                yield "after a repair, verify finds damage"
+
+    def _show(self, names: tuple[str, ...]) -> None:
+        """Let only these copies lie where the store knows them."""
+        hidden = self._shelf.work / "hidden"
+        hidden.mkdir(exist_ok=True)
+        for name in COPIES:
+            here, there = self._shelf.work / name, hidden / name
+            if name in names and there.exists():
+                there.rename(here)
+            elif name not in names and here.exists():
+                here.rename(there)
+
+
+def _named(damaged: tuple[Damage, ...]) -> set[Sufferer]:
+    return {(each.model, each.version, each.path) for each in damaged if each.model and each.version}
+
+
+def _hurt(sufferers: set[Sufferer], answer: Answer) -> bool:
+    """Whether an answer may be an error: a checkout is one if anything of the version suffers."""
+    held = answer.held
+    if answer.way == "checkout":
+        return any(version == held.version for _, version, _ in sufferers)
+    return bool({(held.name, held.version, None), (held.name, held.version, answer.path)} & sufferers)
+
+
+def _wrong(answers: Iterator[Answer] | list[Answer]) -> Iterator[str]:
+    for answer in answers:
+        if answer.is_right is False:
+            yield f"{answer.way} of {answer.path} of {answer.held.name} gives wrong bytes"
+
+
+def _record_of(held: Held) -> Name:
+    return max(held.records)  # a version's kind is the highest
+
+
+def _differ(one: Path, other: Path) -> bool:
+    names = [[path.relative_to(top) for path in files_below(top)] for top in (one, other)]
+    return names[0] != names[1] or any(not filecmp.cmp(one / name, other / name, shallow=False) for name in names[0])
