@@ -9,8 +9,7 @@ from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
-from casstore.recipes import chunks_of
-from casstore.records import read_tree, read_version
+from casstore.records import read_outline, read_tree, read_version
 from casstore.refs import Ref, RefKind
 
 FrameName: TypeAlias = tuple[FrameKind, bytes]
@@ -51,11 +50,11 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    found = chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest)
-    seen: set[bytes] = set()
-    while found:
-        for chunk in found:
-            yield FrameKind.CHUNK, chunk
-        seen |= found
-        lengths = chunk_lengths(engine.ledger.database, found)
-        found = {base for _, _, base in lengths if base is not None} - seen
+    for chunks in read_outline(engine, digest).chunks():
+        found, seen = set(chunks), set[bytes]()
+        while found:
+            for chunk in found:
+                yield FrameKind.CHUNK, chunk
+            seen |= found
+            lengths = chunk_lengths(engine.ledger.database, found)
+            found = {base for _, _, base in lengths if base is not None} - seen

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest
 from casstore.frames import FrameHeader, FrameKind, parse_chunk_hint, parse_recipe_hint
@@ -43,6 +44,8 @@ class State(IntEnum):
     DAMAGED = 1
     INCOMPLETE = 2
 
+
+_BATCH = 4096
 
 CONDEMNED = 4
 """Added to the state of a row that gc will drop: it is invisible, and one that is let go is what it was before."""
@@ -250,15 +253,14 @@ class Rows:
         ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
         return int(number)
 
-    def remove_pack(self, pack_id: bytes) -> int:
-        """Drop a pack's row and the rows of the frames in it; gives how many frames that were."""
-        found = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack_id,))
-        if not found:
+    def remove_packs(self, pack_ids: Collection[bytes]) -> int:
+        """Drop the rows of packs and of the frames in them; gives how many frames that were."""
+        if not pack_ids:
             return 0
-        ((number,),) = found
-        ((frames,),) = self._database.execute("SELECT count(*) FROM frames WHERE pack = ?", (number,))
-        self._database.execute("DELETE FROM frames WHERE pack = ?", (number,))
-        self._database.execute("DELETE FROM packs WHERE number = ?", (number,))
+        self._database.execute_many("DELETE FROM packs WHERE id = ?", ((pack_id,) for pack_id in pack_ids))
+        # Once for all of them: no index leads from a pack to its frames. Pack 0 stands for none, see `mark_lost`.
+        self._database.execute("DELETE FROM frames WHERE pack != 0 AND pack NOT IN (SELECT number FROM packs)")
+        ((frames,),) = self._database.execute("SELECT changes()")
         return int(frames)
 
     def acquit_all(self) -> None:
@@ -267,10 +269,10 @@ class Rows:
 
     def acquit(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
         """Let these go if they are condemned."""
-        self._database.execute_many(
-            f"UPDATE frames SET state = state - {CONDEMNED} WHERE kind = ? AND digest = ? AND {_IS_CONDEMNED}",
-            list(names),
-        )
+        statement = f"UPDATE frames SET state = state - {CONDEMNED} WHERE kind = ? AND digest = ? AND {_IS_CONDEMNED}"
+        iterator = iter(names)
+        while batch := list(islice(iterator, _BATCH)):
+            self._database.execute_many(statement, batch)
 
     def any_condemned(self) -> bool:
         """Whether a gc has condemned frames that it has not dropped yet."""
@@ -327,16 +329,6 @@ class Rows:
         """Let blobs be made by these recipes where the recipe known so far is not whole."""
         rows = ((blob.sha256.value, blob.recipe.value, blob.size_bytes, blob.git and blob.git.value) for blob in blobs)
         self._database.execute_many(_UPSERT_BLOB, rows)
-
-    def frames_of(self, pack_id: bytes) -> Iterator[FrameRow]:
-        """The readable frames that live in a pack, in the order of their offsets."""
-        rows = self._database.execute(
-            "SELECT kind, digest, offset, length, raw_length, codec, base FROM frames "
-            f"WHERE pack = (SELECT number FROM packs WHERE id = ?) AND {_READABLE} ORDER BY offset",
-            (pack_id,),
-        )
-        for kind, digest, *where in rows:
-            yield FrameRow(FrameKind(kind), digest, pack_id, *where)
 
     def packs_to_verify(self, before_ns: int) -> list[tuple[bytes, int]]:
         """The packs (id, size in bytes) that no full check has read since that time."""

@@ -10,6 +10,7 @@ import pytest
 from casstore.digests import Digest, git_blob_digest, sha256_digest
 from casstore.frames import FrameHeader, FrameKind, recipe_hint
 from casstore.index.database import Database
+from casstore.index.order import frames_in_packs
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo, Rows, State
 from casstore.packs import Placed, SealedPack
@@ -87,7 +88,8 @@ def test_what_each_state_shows(rows: Rows) -> None:
     assert [rows.is_damaged(CHUNK, bytes([number]) * 32) for number in numbers] == [False, False, True, True] + [
         False
     ] * 2
-    assert [row.digest[0] for row in rows.frames_of(bytes([1]) * 16)] == [0, 1, 4, 5]
+    with frames_in_packs(rows.database, [bytes([1]) * 16]) as frames:
+        assert [row.digest[0] for row in frames] == [0, 1, 4, 5]
     assert [digest[0] for digest in rows.readable(CHUNK)] == [0, 1, 4, 5]
     assert [digest[0] for digest in rows.with_prefix(CHUNK, bytes(32), b"\xff" * 32)] == [0, 4]
 
@@ -134,10 +136,15 @@ def test_lost_frames_are_known_to_be_lost_and_can_be_stored_again(rows: Rows) ->
 
 def test_removing_a_pack_says_how_much_was_in_it(rows: Rows) -> None:
     rows.add_pack(pack(1, header(CHUNK, 1), header(CHUNK, 2)))
-    assert rows.remove_pack(bytes([1]) * 16) == 2
-    assert rows.remove_pack(bytes([1]) * 16) == 0
+    rows.add_pack(pack(2, header(CHUNK, 3)))
+    rows.mark_lost([(TREE, bytes([4]) * 32)])
+    assert rows.remove_packs([bytes([1]) * 16]) == 2
+    assert rows.remove_packs([bytes([1]) * 16]) == 0
+    assert rows.remove_packs([]) == 0
     assert where(rows, CHUNK, 1) is None
-    assert rows.pack_ids() == set()
+    assert where(rows, CHUNK, 3) == 2
+    assert rows.is_damaged(TREE, bytes([4]) * 32)
+    assert rows.pack_ids() == {bytes([2]) * 16}
 
 
 PLAIN = Recipe(BLOB, 4, (Part(bytes([1]) * 32, 0, 4),))
