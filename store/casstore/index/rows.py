@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -18,13 +18,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
 ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
     raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base, key = excluded.key,
     sketch = excluded.sketch
+WHERE frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)
 """
 _MOVE_FRAME = """
 UPDATE frames SET pack = ?, offset = ?, length = ?, codec = ?, base = ?, key = ?, sketch = ?
 WHERE kind = ? AND digest = ? AND pack = (SELECT number FROM packs WHERE id = ?) AND offset = ? AND (? IS NULL
     OR base IS NOT NULL OR NOT EXISTS (SELECT 1 FROM frames AS delta WHERE delta.base = frames.digest))
 """
-_IS_WORSE = "frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)"
 _UPSERT_BLOB = """
 INSERT INTO blobs (sha256, recipe, size_bytes, git) VALUES (?, ?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET recipe = excluded.recipe, git = coalesce(excluded.git, blobs.git)
@@ -164,7 +164,7 @@ class Rows:
 
         ``places`` has pack and offset. A whole chunk that others are stored against by now stays whole.
         """
-        number = self._enter(pack)
+        number = self.enter(pack)
         self._database.execute_many(
             _MOVE_FRAME,
             (
@@ -224,31 +224,18 @@ class Rows:
         """The packs that count, in the order in which they were entered."""
         return [row[0] for row in self._database.execute("SELECT id FROM packs ORDER BY number")]
 
-    def add_pack(self, pack: SealedPack, *, newest_wins: bool = False) -> None:
-        """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins`` or it is a delta and
-        the new one is whole; one that is not, lives here now."""
-        number = self._enter(pack)
-        self._database.execute_many(
-            _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE {_IS_WORSE}",
-            (
-                (
-                    placed.header.kind,
-                    placed.header.digest,
-                    number,
-                    placed.offset,
-                    placed.header.frame_length,
-                    placed.header.raw_length,
-                    placed.header.codec,
-                    placed.header.base or None,
-                    *_similarity(placed.header),
-                )
-                for placed in pack.frames
-            ),
-        )
-        recipes = (placed.header for placed in pack.frames if placed.header.kind is FrameKind.RECIPE)
-        self._database.execute_many(_UPSERT_BLOB, (_blob_row(header) for header in recipes))
+    def add_pack(self, pack: SealedPack) -> None:
+        """Enter a durable pack. A frame that is live elsewhere stays there, unless it is a delta and the new one is
+        whole; one that is not, lives here now."""
+        self._database.execute_many(_UPSERT_FRAME, frame_values(pack, self.enter(pack)))
+        self.map_recipes(blob_values(pack))
 
-    def _enter(self, pack: SealedPack) -> int:
+    def map_recipes(self, blobs: Iterable[tuple[object, ...]]) -> None:
+        """Let blobs be made by the recipes that these `blob_values` name, where none is known that will do."""
+        self._database.execute_many(_UPSERT_BLOB, blobs)
+
+    def enter(self, pack: SealedPack) -> int:
+        """Enter a pack without its frames; gives the number that stands for it in their rows."""
         self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
         ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
         return int(number)
@@ -369,9 +356,29 @@ def _similarity(header: FrameHeader) -> tuple[bytes | None, bytes | None]:
     return (key, sketch) if sketch else (None, None)
 
 
-def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:
-    sha256, size_bytes, git = parse_recipe_hint(header.hint)
-    return sha256.value, header.digest, size_bytes, git.value if git is not None else None
+def frame_values(pack: SealedPack, number: int) -> Iterator[tuple[object, ...]]:
+    """What the rows of a pack's frames hold, if the pack has that number."""
+    for placed in pack.frames:
+        header = placed.header
+        yield (
+            header.kind,
+            header.digest,
+            number,
+            placed.offset,
+            header.frame_length,
+            header.raw_length,
+            header.codec,
+            header.base or None,
+            *_similarity(header),
+        )
+
+
+def blob_values(pack: SealedPack) -> Iterator[tuple[object, ...]]:
+    """What the rows hold of the blobs that a pack's recipes make."""
+    for placed in pack.frames:
+        if placed.header.kind is FrameKind.RECIPE:
+            sha256, size_bytes, git = parse_recipe_hint(placed.header.hint)
+            yield sha256.value, placed.header.digest, size_bytes, git.value if git is not None else None
 
 
 def _blob(row: Sequence[bytes | int | None]) -> BlobInfo:

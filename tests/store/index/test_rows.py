@@ -10,6 +10,7 @@ import pytest
 from casstore.digests import Digest, git_blob_digest, sha256_digest
 from casstore.frames import FrameHeader, FrameKind, recipe_hint
 from casstore.index.database import Database
+from casstore.index.filling import filling
 from casstore.index.order import frames_in_packs
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo, Rows, State
@@ -63,9 +64,17 @@ def test_a_frame_that_is_live_stays_where_it_is(rows: Rows) -> None:
 
 
 def test_in_a_rebuild_the_newest_copy_wins(rows: Rows) -> None:
-    rows.add_pack(pack(1, header(CHUNK, 1)), newest_wins=True)
-    rows.add_pack(pack(2, header(CHUNK, 1)), newest_wins=True)
-    assert where(rows, CHUNK, 1) == 2
+    schema = rows.database.execute("SELECT name, sql FROM sqlite_master ORDER BY name")
+    with filling(rows) as add:
+        add(pack(1, header(CHUNK, 1), header(CHUNK, 2), header(TREE, 1)))
+        add(pack(2, header(CHUNK, 1), header(CHUNK, 3, base=1)))
+        add(pack(3, recipe_header(PLAIN)))
+    assert [where(rows, CHUNK, number) for number in (1, 2, 3)] == [2, 1, 2]
+    assert where(rows, TREE, 1) == 1
+    assert rows.is_live(CHUNK, bytes([3]) * 32)
+    assert recipe_of(rows) == PLAIN.digest
+    assert rows.pack_ids_in_order() == [bytes([number]) * 16 for number in (1, 2, 3)]
+    assert rows.database.execute("SELECT name, sql FROM sqlite_master ORDER BY name") == schema
 
 
 @pytest.mark.parametrize("state", [State.DAMAGED, State.INCOMPLETE])

@@ -76,8 +76,8 @@ MUTATIONS: Final = [
     ),
     Mutation(
         "of two copies of a frame a rebuild takes the older",
-        "store/casstore/maintenance/rebuild.py",
-        "            rows.add_pack(sealed_pack(layout.packs, pack_id), newest_wins=True)",
-        "            rows.add_pack(sealed_pack(layout.packs, pack_id))",
+        "store/casstore/index/filling.py",
+        "max(rowid)",
+        "min(rowid)",
     ),
 ]
