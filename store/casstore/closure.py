@@ -9,8 +9,7 @@ from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
-from casstore.recipes import chunks_of
-from casstore.records import read_tree, read_version
+from casstore.records import read_outline, read_tree, read_version
 from casstore.refs import Ref, RefKind
 
 FrameName: TypeAlias = tuple[FrameKind, bytes]
@@ -51,7 +50,8 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:
-    return with_bases(engine, chunks_of(bytes(engine.content(FrameKind.RECIPE, digest.value)), digest))
+    for chunks in read_outline(engine, digest).chunks():
+        yield from with_bases(engine, set(chunks))
 
 
 def with_bases(engine: Engine, chunks: set[bytes]) -> Iterator[FrameName]:

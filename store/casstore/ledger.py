@@ -46,10 +46,10 @@ class Change:
         self._rows.move(pack, places)
         self.operations.append(PackAdded(pack.id))
 
-    def remove_pack(self, pack_id: bytes) -> None:
-        """Let a pack count no more; unlink it after the change has ended, not before."""
-        self._rows.remove_pack(pack_id)
-        self.operations.append(PackRemoved(pack_id))
+    def remove_packs(self, pack_ids: Collection[bytes]) -> None:
+        """Let packs count no more; unlink them after the change has ended, not before."""
+        self._rows.remove_packs(pack_ids)
+        self.operations += [PackRemoved(pack_id) for pack_id in pack_ids]
 
     def set_ref(self, key: RefKey, target: Digest | None) -> None:
         """Move a ref; None removes it."""
@@ -222,7 +222,7 @@ def replay(packs: Path, entries: Sequence[Entry], rows: Rows, refs: RefRows) -> 
     added = {operation.id for operation in operations if isinstance(operation, PackAdded)} - removed - known
     changes = [operation.id for operation in operations if not isinstance(operation, RefMoved)]
     removed_later = any(pack_id in removed for pack_id in dropwhile(lambda pack_id: pack_id not in added, changes))
-    rows_removed = sum(rows.remove_pack(pack_id) for pack_id in removed & known)
+    rows_removed = rows.remove_packs(removed & known)
     if removed_later or rows_removed:
         raise NeedsRepairError("the index is too far behind its journal to be brought up to it")
     for operation in operations:

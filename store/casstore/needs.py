@@ -15,8 +15,7 @@ from casstore.engine import Engine
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
 from casstore.index.reach import Reach
-from casstore.recipes import chunks_of
-from casstore.records import read_tree, read_version
+from casstore.records import read_outline, read_tree, read_version
 
 _Lengths: TypeAlias = dict[bytes, int]
 """Digests, and for each the length of its frame in bytes."""
@@ -74,7 +73,7 @@ class Needs:
         recipe = self._engine.ledger.rows.recipe_of(sha256)
         if recipe is None:
             return _Blob({}, {})
-        missing = chunks_of(bytes(self._engine.content(FrameKind.RECIPE, recipe.value)), recipe)
+        missing = set[bytes]().union(*read_outline(self._engine, recipe).chunks())
         lengths = {digest: self._lengths[digest] for digest in missing & self._lengths.keys()}
         missing -= lengths.keys()
         while missing:

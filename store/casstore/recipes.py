@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,6 +17,7 @@ _ENTRY = struct.Struct("<32sII")
 _MAGIC = b"CRCP"
 _VERSION = 1
 _HAS_GIT = 1
+_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +76,44 @@ class Recipe:
 
         Raises DamagedError when they are not what the digest says, or do not add up to the blob's size.
         """
+        outline = Outline.decode(data, digest)
+        parts = tuple(Part(*fields) for fields in _entries(data))
+        return cls(outline.sha256, outline.size_bytes, parts, outline.git)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A recipe that stays as it is encoded: a large file has a million parts, and who only needs their chunks' names
+    need not have an object of each."""
+
+    sha256: Digest
+    size_bytes: int
+    git: Digest | None
+    data: bytes
+
+    @classmethod
+    def decode(cls, data: bytes, digest: Digest) -> Outline:
+        """The same as `Recipe.decode`."""
         what = f"recipe {digest.hex}"
         if blake3_digest(data) != digest:
             raise DamagedError(what, "its bytes do not match its digest")
         try:
             magic, version, flags, _, size_bytes, sha256, git, count = _HEADER.unpack_from(data)
-            if magic != _MAGIC or version != _VERSION or len(data) != _HEADER.size + count * _ENTRY.size:
-                raise DamagedError(what, "it is not a recipe of a known format")
-            parts = tuple(Part(*fields) for fields in _ENTRY.iter_unpack(memoryview(data)[_HEADER.size :]))
         except struct.error as error:
             raise DamagedError(what, "it is too short") from error
-        if sum(part.length for part in parts) != size_bytes:
+        if magic != _MAGIC or version != _VERSION or len(data) != _HEADER.size + count * _ENTRY.size:
+            raise DamagedError(what, "it is not a recipe of a known format")
+        if sum(length for _, _, length in _entries(data)) != size_bytes:
             raise DamagedError(what, "its parts do not add up to the blob's size")
-        git_digest = Digest(GIT_BLOB, git) if flags & _HAS_GIT else None
-        return cls(Digest(SHA256, sha256), size_bytes, parts, git_digest)
+        return cls(Digest(SHA256, sha256), size_bytes, Digest(GIT_BLOB, git) if flags & _HAS_GIT else None, data)
+
+    def chunks(self) -> Iterator[list[bytes]]:
+        """The digests of the chunks in order, a few thousand at a time, and among those each only once."""
+        step = _BATCH * _ENTRY.size
+        for begin in range(_HEADER.size, len(self.data), step):
+            end = min(begin + step, len(self.data))
+            yield list(dict.fromkeys(self.data[start : start + 32] for start in range(begin, end, _ENTRY.size)))
 
 
-def chunks_of(data: bytes, digest: Digest) -> set[bytes]:
-    """The digests of the chunks that a recipe needs, from its canonical bytes, without making an object of each part.
-
-    Raises DamagedError when the bytes are not what the digest says.
-    """
-    if blake3_digest(data) != digest:
-        raise DamagedError(f"recipe {digest.hex}", "its bytes do not match its digest")
-    return {data[start : start + 32] for start in range(_HEADER.size, len(data), _ENTRY.size)}
+def _entries(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    return _ENTRY.iter_unpack(memoryview(data)[_HEADER.size :])

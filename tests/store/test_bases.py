@@ -17,6 +17,7 @@ from casstore.digests import BLAKE3, Digest
 from casstore.engine import Settings
 from casstore.errors import DamagedError, FailedError
 from casstore.frames import FrameKind
+from casstore.index.order import frames_in_packs
 from casstore.index.rows import FrameRow
 from casstore.maintenance import repair
 from casstore.maintenance.compact import Compacted, compact, estimate
@@ -66,8 +67,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def rows(store: Store) -> list[FrameRow]:
     """The chunks in the order in which they were stored."""
     packs = store.engine.ledger.rows.pack_ids_in_order()
-    frames = [row for pack_id in packs for row in store.engine.ledger.rows.frames_of(pack_id)]
-    return [row for row in frames if row.kind is FrameKind.CHUNK]
+    with frames_in_packs(store.engine.ledger.database, packs) as frames:
+        return [row for row in frames if row.kind is FrameKind.CHUNK]
 
 
 def codecs_of(store: Store) -> list[Codec]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from itertools import chain
 
 import pytest
 
+from casstore import recipes
 from casstore.digests import Digest, blake3_digest, git_blob_digest, sha256_digest
 from casstore.errors import DamagedError
-from casstore.recipes import Part, Recipe
+from casstore.recipes import Outline, Part, Recipe
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 RECIPE = Recipe(sha256_digest(b"blob"), 60, (Part(A, 0, 10), Part(B, 5, 20), Part(C, 0, 0), Part(A, 2, 30)))
@@ -19,6 +21,16 @@ def test_encoded_and_decoded() -> None:
     for recipe in (RECIPE, with_git, Recipe(sha256_digest(b""), 0, ())):
         assert Recipe.decode(recipe.encoded, recipe.digest) == recipe
     assert with_git.digest != RECIPE.digest
+
+
+def test_an_outline_says_the_same_without_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    outline = Outline.decode(RECIPE.encoded, RECIPE.digest)
+    assert (outline.sha256, outline.size_bytes, outline.git) == (RECIPE.sha256, 60, None)
+    assert list(outline.chunks()) == [[A, B, C]]
+    monkeypatch.setattr(recipes, "_BATCH", 3)
+    assert list(chain(*outline.chunks())) == [A, B, C, A]
+    empty = Recipe(sha256_digest(b""), 0, ())
+    assert list(Outline.decode(empty.encoded, empty.digest).chunks()) == []
 
 
 @pytest.mark.parametrize(

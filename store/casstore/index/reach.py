@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import count, islice
 from types import TracebackType
 
 from casstore.frames import FrameKind
 from casstore.index.database import Database
-from casstore.index.rows import CONDEMNED
+from casstore.index.order import frames_in_order
+from casstore.index.rows import CONDEMNED, FrameRow
 
 _BATCH = 4096
 _RECENT = 1 << 16
@@ -54,6 +56,14 @@ class Reach:
         self._database.execute(
             f"UPDATE frames SET state = state + {CONDEMNED} WHERE state < {CONDEMNED} AND {self._unreached}"
         )
+
+    def __contains__(self, name: tuple[FrameKind, bytes]) -> bool:
+        return bool(self._database.execute(f"SELECT 1 FROM temp.{self._table} WHERE kind = ? AND digest = ?", name))
+
+    def frames(self) -> AbstractContextManager[Iterator[FrameRow]]:
+        """What is reached and may be read, as it lies on the disk."""
+        source = f"temp.{self._table} CROSS JOIN frames USING (kind, digest) JOIN packs ON number = pack WHERE true"
+        return frames_in_order(self._database, source)
 
     def stored_bytes(self) -> int:
         """The length of all frames that are reached and may be read."""

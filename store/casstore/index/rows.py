@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 from casstore.digests import BLAKE3, GIT_BLOB, SHA256, Digest
 from casstore.frames import FrameHeader, FrameKind, parse_chunk_hint, parse_recipe_hint
@@ -17,13 +18,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)
 ON CONFLICT (kind, digest) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, length = excluded.length,
     raw_length = excluded.raw_length, codec = excluded.codec, state = 0, base = excluded.base, key = excluded.key,
     sketch = excluded.sketch
+WHERE frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)
 """
 _MOVE_FRAME = """
 UPDATE frames SET pack = ?, offset = ?, length = ?, codec = ?, base = ?, key = ?, sketch = ?
 WHERE kind = ? AND digest = ? AND pack = (SELECT number FROM packs WHERE id = ?) AND offset = ? AND (? IS NULL
     OR base IS NOT NULL OR NOT EXISTS (SELECT 1 FROM frames AS delta WHERE delta.base = frames.digest))
 """
-_IS_WORSE = "frames.state != 0 OR (frames.base IS NOT NULL AND excluded.base IS NULL)"
 _UPSERT_BLOB = """
 INSERT INTO blobs (sha256, recipe, size_bytes, git) VALUES (?, ?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET recipe = excluded.recipe, git = coalesce(excluded.git, blobs.git)
@@ -43,6 +44,8 @@ class State(IntEnum):
     DAMAGED = 1
     INCOMPLETE = 2
 
+
+_BATCH = 4096
 
 CONDEMNED = 4
 """Added to the state of a row that gc will drop: it is invisible, and one that is let go is what it was before."""
@@ -161,7 +164,7 @@ class Rows:
 
         ``places`` has pack and offset. A whole chunk that others are stored against by now stays whole.
         """
-        number = self._enter(pack)
+        number = self.enter(pack)
         self._database.execute_many(
             _MOVE_FRAME,
             (
@@ -238,44 +241,30 @@ class Rows:
         """The packs that count, in the order in which they were entered."""
         return [row[0] for row in self._database.execute("SELECT id FROM packs ORDER BY number")]
 
-    def add_pack(self, pack: SealedPack, *, newest_wins: bool = False) -> None:
-        """Enter a durable pack. A frame that is live elsewhere stays there, unless ``newest_wins`` or it is a delta and
-        the new one is whole; one that is not, lives here now."""
-        number = self._enter(pack)
-        self._database.execute_many(
-            _UPSERT_FRAME if newest_wins else f"{_UPSERT_FRAME} WHERE {_IS_WORSE}",
-            (
-                (
-                    placed.header.kind,
-                    placed.header.digest,
-                    number,
-                    placed.offset,
-                    placed.header.frame_length,
-                    placed.header.raw_length,
-                    placed.header.codec,
-                    placed.header.base or None,
-                    *_similarity(placed.header),
-                )
-                for placed in pack.frames
-            ),
-        )
-        recipes = (placed.header for placed in pack.frames if placed.header.kind is FrameKind.RECIPE)
-        self._database.execute_many(_UPSERT_BLOB, (_blob_row(header) for header in recipes))
+    def add_pack(self, pack: SealedPack) -> None:
+        """Enter a durable pack. A frame that is live elsewhere stays there, unless it is a delta and the new one is
+        whole; one that is not, lives here now."""
+        self._database.execute_many(_UPSERT_FRAME, frame_values(pack, self.enter(pack)))
+        self.map_recipes(blob_values(pack))
 
-    def _enter(self, pack: SealedPack) -> int:
+    def map_recipes(self, blobs: Iterable[tuple[object, ...]]) -> None:
+        """Let blobs be made by the recipes that these `blob_values` name, where none is known that will do."""
+        self._database.execute_many(_UPSERT_BLOB, blobs)
+
+    def enter(self, pack: SealedPack) -> int:
+        """Enter a pack without its frames; gives the number that stands for it in their rows."""
         self._database.execute("INSERT INTO packs (id, size_bytes) VALUES (?, ?)", (pack.id, pack.size_bytes))
         ((number,),) = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack.id,))
         return int(number)
 
-    def remove_pack(self, pack_id: bytes) -> int:
-        """Drop a pack's row and the rows of the frames in it; gives how many frames that were."""
-        found = self._database.execute("SELECT number FROM packs WHERE id = ?", (pack_id,))
-        if not found:
+    def remove_packs(self, pack_ids: Collection[bytes]) -> int:
+        """Drop the rows of packs and of the frames in them; gives how many frames that were."""
+        if not pack_ids:
             return 0
-        ((number,),) = found
-        ((frames,),) = self._database.execute("SELECT count(*) FROM frames WHERE pack = ?", (number,))
-        self._database.execute("DELETE FROM frames WHERE pack = ?", (number,))
-        self._database.execute("DELETE FROM packs WHERE number = ?", (number,))
+        self._database.execute_many("DELETE FROM packs WHERE id = ?", ((pack_id,) for pack_id in pack_ids))
+        # Once for all of them: no index leads from a pack to its frames. Pack 0 stands for none, see `mark_lost`.
+        self._database.execute("DELETE FROM frames WHERE pack != 0 AND pack NOT IN (SELECT number FROM packs)")
+        ((frames,),) = self._database.execute("SELECT changes()")
         return int(frames)
 
     def acquit_all(self) -> None:
@@ -284,10 +273,10 @@ class Rows:
 
     def acquit(self, names: Iterable[tuple[FrameKind, bytes]]) -> None:
         """Let these go if they are condemned."""
-        self._database.execute_many(
-            f"UPDATE frames SET state = state - {CONDEMNED} WHERE kind = ? AND digest = ? AND {_IS_CONDEMNED}",
-            list(names),
-        )
+        statement = f"UPDATE frames SET state = state - {CONDEMNED} WHERE kind = ? AND digest = ? AND {_IS_CONDEMNED}"
+        iterator = iter(names)
+        while batch := list(islice(iterator, _BATCH)):
+            self._database.execute_many(statement, batch)
 
     def any_condemned(self) -> bool:
         """Whether a gc has condemned frames that it has not dropped yet."""
@@ -345,16 +334,6 @@ class Rows:
         rows = ((blob.sha256.value, blob.recipe.value, blob.size_bytes, blob.git and blob.git.value) for blob in blobs)
         self._database.execute_many(_UPSERT_BLOB, rows)
 
-    def frames_of(self, pack_id: bytes) -> Iterator[FrameRow]:
-        """The readable frames that live in a pack, in the order of their offsets."""
-        rows = self._database.execute(
-            "SELECT kind, digest, offset, length, raw_length, codec, base FROM frames "
-            f"WHERE pack = (SELECT number FROM packs WHERE id = ?) AND {_READABLE} ORDER BY offset",
-            (pack_id,),
-        )
-        for kind, digest, *where in rows:
-            yield FrameRow(FrameKind(kind), digest, pack_id, *where)
-
     def packs_to_verify(self, before_ns: int) -> list[tuple[bytes, int]]:
         """The packs (id, size in bytes) that no full check has read since that time."""
         return self._database.execute(
@@ -394,9 +373,29 @@ def _similarity(header: FrameHeader) -> tuple[bytes | None, bytes | None]:
     return (key, sketch) if sketch else (None, None)
 
 
-def _blob_row(header: FrameHeader) -> tuple[bytes, bytes, int, bytes | None]:
-    sha256, size_bytes, git = parse_recipe_hint(header.hint)
-    return sha256.value, header.digest, size_bytes, git.value if git is not None else None
+def frame_values(pack: SealedPack, number: int) -> Iterator[tuple[object, ...]]:
+    """What the rows of a pack's frames hold, if the pack has that number."""
+    for placed in pack.frames:
+        header = placed.header
+        yield (
+            header.kind,
+            header.digest,
+            number,
+            placed.offset,
+            header.frame_length,
+            header.raw_length,
+            header.codec,
+            header.base or None,
+            *_similarity(header),
+        )
+
+
+def blob_values(pack: SealedPack) -> Iterator[tuple[object, ...]]:
+    """What the rows hold of the blobs that a pack's recipes make."""
+    for placed in pack.frames:
+        if placed.header.kind is FrameKind.RECIPE:
+            sha256, size_bytes, git = parse_recipe_hint(placed.header.hint)
+            yield sha256.value, placed.header.digest, size_bytes, git.value if git is not None else None
 
 
 def _blob(row: Sequence[bytes | int | None]) -> BlobInfo:

@@ -8,15 +8,18 @@ pack is gone under them. Killed at any point, what was moved has moved and the r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from casstore import codecs
 from casstore.chunkers.spans import Piece
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import Frame, FrameKind, parse_frame
+from casstore.index.order import frames_in_packs
 from casstore.index.rows import FrameRow
 from casstore.maintenance.gc import maintenance_lock, remove_empty_packs
 from casstore.maintenance.replan import Plan, plans
@@ -65,16 +68,17 @@ def compact(engine: Engine, *, progress: Callable[[int], object] | None = None) 
             mover.finish()
             deltas = mover.added
             rewritten, damaged = 0, 0
-            for pack_id in _wasteful_packs(engine):
-                try:
-                    frames = list(_frames_of(engine, pack_id))
-                except DamagedError:
-                    damaged += 1
-                    continue
-                for row, frame in frames:
-                    mover.add(row, frame)
-                    told(row.length)
-                rewritten += 1
+            with frames_in_packs(engine.ledger.database, _wasteful_packs(engine)) as rows:
+                for _, rows_of_pack in groupby(rows, attrgetter("pack")):
+                    try:
+                        frames = list(_frames_of(engine, rows_of_pack))
+                    except DamagedError:
+                        damaged += 1
+                        continue
+                    for row, frame in frames:
+                        mover.add(row, frame)
+                        told(row.length)
+                    rewritten += 1
             mover.finish()
         finally:
             mover.abandon()
@@ -162,9 +166,9 @@ def _wasteful_packs(engine: Engine) -> list[bytes]:
     return wasteful + (small if len(small) + len(wasteful) > 1 else [])
 
 
-def _frames_of(engine: Engine, pack_id: bytes) -> Iterator[tuple[FrameRow, Frame]]:
+def _frames_of(engine: Engine, rows: Iterable[FrameRow]) -> Iterator[tuple[FrameRow, Frame]]:
     """The frames that live in a pack, each read and checked: damage is not to be moved about."""
-    for row in engine.ledger.rows.frames_of(pack_id):
+    for row in rows:
         data = engine.frame_at(row)
         engine.content_of(data, row)
         header, payload = parse_frame(data)

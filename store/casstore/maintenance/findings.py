@@ -10,8 +10,8 @@ from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
-from casstore.recipes import Recipe
-from casstore.records import read_recipe, read_tree, read_version
+from casstore.recipes import Outline
+from casstore.records import read_outline, read_tree, read_version
 from casstore.refs import Ref, RefKind
 from casstore.trees import Entry
 
@@ -60,12 +60,12 @@ def _of_version(engine: Engine, ref: Ref, broken: Broken, whole: set[tuple[Diges
             seen = (digest, entry.blob, entry.size_bytes)
             if seen in whole:
                 continue
-            recipe = _recipe(engine, entry, digest, broken)
+            outline = _outline(engine, entry, digest, broken)
         except (DamagedError, NotFoundError) as error:
             yield Finding(*where, entry.path, None, error.message)
             continue
-        lacking = list(_lacking(engine, recipe, broken))
-        for chunk, reason in lacking:
+        lacking = _lacking(engine, outline, broken)
+        for chunk, reason in lacking.items():
             yield Finding(*where, entry.path, chunk.hex(), reason)
         if not lacking:
             whole.add(seen)
@@ -79,12 +79,12 @@ def _recipe_of(engine: Engine, entry: Entry) -> Digest:
     return digest
 
 
-def _recipe(engine: Engine, entry: Entry, digest: Digest, broken: Broken) -> Recipe:
+def _outline(engine: Engine, entry: Entry, digest: Digest, broken: Broken) -> Outline:
     _check(FrameKind.RECIPE, digest, broken)
-    recipe = read_recipe(engine, digest)
-    if recipe.sha256 != entry.blob or recipe.size_bytes != entry.size_bytes:
+    outline = read_outline(engine, digest)
+    if outline.sha256 != entry.blob or outline.size_bytes != entry.size_bytes:
         raise DamagedError(f"recipe {digest.hex}", "it makes another blob than the tree says")
-    return recipe
+    return outline
 
 
 def _check(kind: FrameKind, digest: Digest, broken: Broken) -> None:
@@ -94,15 +94,17 @@ def _check(kind: FrameKind, digest: Digest, broken: Broken) -> None:
         raise DamagedError(f"{kind.name.lower()} {digest.hex}", reason)
 
 
-def _lacking(engine: Engine, recipe: Recipe, broken: Broken) -> Iterator[tuple[bytes, str]]:
+def _lacking(engine: Engine, outline: Outline, broken: Broken) -> dict[bytes, str]:
     """The chunks of a recipe that cannot be had, each with the reason."""
-    chunks = dict.fromkeys(part.chunk for part in recipe.parts)
-    bases = {digest: base for digest, _, base in chunk_lengths(engine.ledger.database, chunks)}
-    for chunk in chunks:
-        if bases.get(chunk, chunk) is not None or (FrameKind.CHUNK, chunk) in broken:
-            reason = _reason(engine, FrameKind.CHUNK, chunk, broken)
-            if reason is not None:
-                yield chunk, reason
+    lacking = {}
+    for chunks in outline.chunks():
+        bases = {digest: base for digest, _, base in chunk_lengths(engine.ledger.database, chunks)}
+        for chunk in chunks:
+            if bases.get(chunk, chunk) is not None or (FrameKind.CHUNK, chunk) in broken:
+                reason = _reason(engine, FrameKind.CHUNK, chunk, broken)
+                if reason is not None:
+                    lacking[chunk] = reason
+    return lacking
 
 
 def _reason(engine: Engine, kind: FrameKind, digest: bytes, broken: Broken) -> str | None:

@@ -145,8 +145,7 @@ def remove_empty_packs(engine: Engine) -> tuple[int, int]:
     """Let packs without rows count no more, and unlink them, under maintenance's lock; gives bytes and packs."""
     with engine.ledger.change() as change:
         dead = engine.ledger.rows.empty_packs()
-        for pack_id, _ in dead:
-            change.remove_pack(pack_id)
+        change.remove_packs([pack_id for pack_id, _ in dead])
     for pack_id, _ in dead:
         files.unlink(pack_path(engine.layout.packs, pack_id))
     return sum(size_bytes for _, size_bytes in dead), len(dead)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from casstore.errors import BusyError, DamagedError, NeedsRepairError, NewerFormatError, StoreError
 from casstore.index.database import Database, remove_database, replace_database
+from casstore.index.filling import filling
 from casstore.index.places import Place, Places
 from casstore.index.refs import Meta, RefRows
 from casstore.index.rows import Rows
@@ -198,12 +199,13 @@ def _packs_past(layout: Layout, history: _History) -> dict[bytes, int]:
 def _fill(layout: Layout, rows: Rows, refs: RefRows, packs: list[bytes], moves: list[RefMoved]) -> list[str]:
     """Enter packs and refs; gives the packs that are missing."""
     lost = []
-    for pack_id in packs:
-        try:
-            # Of two copies of a frame the newer counts: it was stored because the older was damaged, or dropped.
-            rows.add_pack(sealed_pack(layout.packs, pack_id), newest_wins=True)
-        except NeedsRepairError:
-            lost.append(pack_path(Path(), pack_id).name)
+    # Of two copies of a frame the newer counts: it was stored because the older was damaged, or dropped.
+    with filling(rows) as add:
+        for pack_id in packs:
+            try:
+                add(sealed_pack(layout.packs, pack_id))
+            except NeedsRepairError:
+                lost.append(pack_path(Path(), pack_id).name)
     for move in moves:
         refs.put(move.key, move.new, move.order)
     return lost

@@ -11,7 +11,7 @@ from casstore.frames import FrameKind
 from casstore.index.rows import State
 from casstore.maintenance.rebuild import Rebuilt, rebuild
 from casstore.maintenance.verify import Checked, check
-from casstore.records import read_recipe
+from casstore.records import read_outline
 
 __all__ = ["Rebuilt", "mend", "rebuild", "set_aside"]
 
@@ -44,9 +44,9 @@ def _recipes_with(engine: Engine, chunks: set[bytes]) -> list[bytes]:
     found = []
     for digest in engine.ledger.rows.readable(FrameKind.RECIPE):
         try:
-            recipe = read_recipe(engine, Digest(BLAKE3, digest))
+            outline = read_outline(engine, Digest(BLAKE3, digest))
         except DamagedError:
             continue
-        if any(part.chunk in chunks for part in recipe.parts):
+        if not all(chunks.isdisjoint(some) for some in outline.chunks()):
             found.append(digest)
     return found

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeAlias
 
 from casstore.closure import FrameName, closure, root_of
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
+from casstore.index.order import frames_in_packs, frames_to_verify
+from casstore.index.reach import Reach
 from casstore.index.rows import FrameRow
 from casstore.maintenance.agreement import disagreements
 from casstore.maintenance.findings import Finding, findings
@@ -19,7 +25,12 @@ from casstore.packs import pack_path
 from casstore.refs import Ref, RefKind
 
 _BEGUN = "verify.begun_ns"
+_AHEAD = 1024
 _TAKEN_UP_WITHIN_NS = 7 * 86_400 * 1_000_000_000
+
+
+_Results: TypeAlias = Generator[tuple[FrameRow, str | None], None, None]
+"""Frames that were read, each with what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +60,24 @@ def check(
     packs that were read after it.
     """
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
-    broken = _lost_packs(engine)
+    broken = _in_lost_packs(engine)
     found = []
     if refs is None:
         found = [Finding(None, None, None, None, reason) for reason in disagreements(engine)]
     checked_bytes = 0
-    if refs is not None:
-        needed = _needed(engine, chosen)
-        broken = {name: reason for name, reason in broken.items() if name in needed}
-    if data:
-        results = _read_packs(engine, since_ns) if refs is None else _read(engine, _rows_of(engine, needed))
-        for row, reason in results:
-            checked_bytes += row.length
-            if progress is not None:
-                progress(row.length)
-            if reason is not None:
-                broken[row.kind, row.digest] = reason
+    with Reach(engine.ledger.database) as needed:
+        if refs is not None:
+            _walk(engine, chosen, needed)
+            broken = {name: reason for name, reason in broken.items() if name in needed}
+        if data:
+            results = _read_packs(engine, since_ns) if refs is None else _read_needed(engine, needed)
+            with closing(results):
+                for row, reason in results:
+                    checked_bytes += row.length
+                    if progress is not None:
+                        progress(row.length)
+                    if reason is not None:
+                        broken[row.kind, row.digest] = reason
     found += findings(engine, chosen, broken)
     chunks, _, _ = engine.ledger.rows.totals()
     return Checked(tuple(found), broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
@@ -75,9 +88,9 @@ def bytes_to_read(engine: Engine) -> int:
     return engine.ledger.rows.packs_bytes()
 
 
-def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
+def _in_lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
     """The frames in packs that are missing or have another size than when they were sealed."""
-    broken = {}
+    lost: dict[bytes, tuple[int, str]] = {}
     for pack_id, size_bytes in engine.ledger.rows.packs_to_verify(_FOREVER_NS):
         path = pack_path(engine.layout.packs, pack_id)
         try:
@@ -87,7 +100,12 @@ def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
         else:
             reason = f"its pack {path.name} has {actual} bytes instead of {size_bytes}"
         if actual != size_bytes:
-            for row in engine.ledger.rows.frames_of(pack_id):
+            lost[pack_id] = actual, reason
+    broken = {}
+    if lost:
+        with frames_in_packs(engine.ledger.database, lost) as rows:
+            for row in rows:
+                actual, reason = lost[row.pack]
                 if row.offset + row.length > actual:
                     broken[row.kind, row.digest] = reason
     return broken
@@ -96,19 +114,20 @@ def _lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
 _FOREVER_NS = 1 << 62
 
 
-def _read_packs(engine: Engine, since_ns: int | None) -> Iterator[tuple[FrameRow, str | None]]:
+def _read_packs(engine: Engine, since_ns: int | None) -> _Results:
     """Read pack by pack, noting each that is right, so that a check that is interrupted can be taken up."""
     ledger = engine.ledger
     begun_ns = _begun_ns(engine)
-    for pack_id, _ in ledger.rows.packs_to_verify(since_ns if since_ns is not None else begun_ns):
-        read_ns = time.time_ns()
-        right = True
-        for row, reason in _read(engine, ledger.rows.frames_of(pack_id)):
-            right = right and reason is None
-            yield row, reason
-        if right:
-            with ledger.locked():
-                ledger.rows.set_verified(pack_id, read_ns)
+    with frames_to_verify(ledger.database, since_ns if since_ns is not None else begun_ns) as rows:
+        for pack_id, rows_of_pack in groupby(rows, attrgetter("pack")):
+            read_ns = time.time_ns()
+            right = True
+            for row, reason in _read(engine, rows_of_pack):
+                right = right and reason is None
+                yield row, reason
+            if right:
+                with ledger.locked():
+                    ledger.rows.set_verified(pack_id, read_ns)
     with ledger.locked():
         ledger.meta.put(_BEGUN, None)
 
@@ -124,29 +143,30 @@ def _begun_ns(engine: Engine) -> int:
     return now_ns
 
 
-def _needed(engine: Engine, refs: list[Ref]) -> set[FrameName]:
-    names: set[FrameName] = set()
+def _walk(engine: Engine, refs: list[Ref], needed: Reach) -> None:
     walked: set[bytes] = set()
     for ref in refs:
-        try:
-            names.update(closure(engine, *root_of(ref), walked))
-        except (DamagedError, NotFoundError):
-            continue  # `findings` meets the same record again and names it
-    return names
+        needed.add(_as_far_as_readable(closure(engine, *root_of(ref), walked)))
 
 
-def _rows_of(engine: Engine, names: set[FrameName]) -> list[FrameRow]:
-    rows = [row for name in names if (row := engine.ledger.rows.frame(*name)) is not None]
-    return sorted(rows, key=lambda row: (row.pack, row.offset))
+def _as_far_as_readable(names: Iterator[FrameName]) -> Iterator[FrameName]:
+    # `findings` meets a record that cannot be read again, and names it.
+    with suppress(DamagedError, NotFoundError):
+        yield from names
 
 
-def _read(engine: Engine, rows: Iterable[FrameRow]) -> Iterator[tuple[FrameRow, str | None]]:
+def _read_needed(engine: Engine, needed: Reach) -> _Results:
+    with needed.frames() as rows:
+        yield from _read(engine, rows)
+
+
+def _read(engine: Engine, rows: Iterable[FrameRow]) -> _Results:
     ahead: deque[tuple[FrameRow, Future[str | None]]] = deque()
     ahead_bytes = 0
     for row in rows:
         ahead.append((row, engine.workers.code(_reason, engine, row)))
         ahead_bytes += row.raw_length
-        while ahead_bytes > engine.settings.read_ahead_bytes and ahead:
+        while ahead_bytes > engine.settings.read_ahead_bytes or len(ahead) > _AHEAD:
             done, future = ahead.popleft()
             ahead_bytes -= done.raw_length
             yield done, future.result()
@@ -158,5 +178,7 @@ def _reason(engine: Engine, row: FrameRow) -> str | None:
     try:
         engine.content_at(row)
     except DamagedError as error:
-        return error.reason
+        # It may have been stored again elsewhere since the rows were listed.
+        now = engine.ledger.rows.frame(row.kind, row.digest)
+        return error.reason if now is None or now == row else _reason(engine, now)
     return None

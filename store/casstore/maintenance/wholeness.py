@@ -13,10 +13,12 @@ from casstore.digests import BLAKE3, Digest
 from casstore.engine import decoded
 from casstore.errors import DamagedError, FailedError, InvalidInputError
 from casstore.frames import FrameKind
+from casstore.index.lengths import chunk_lengths
+from casstore.index.order import frames_in_packs
 from casstore.index.refs import RefRows
 from casstore.index.rows import BlobInfo, FrameRow, Rows, State
 from casstore.packs import PackReader
-from casstore.recipes import Recipe
+from casstore.recipes import Outline
 from casstore.refs import RefKey, RefKind, check_name
 from casstore.trees import Tree
 from casstore.versions import Version
@@ -31,8 +33,8 @@ def adopt_versions(rows: Rows, refs: RefRows, packs: PackReader, adopted: list[b
     """
     named = {ref.target for ref in refs.all(RefKind.VERSION)}
     found = []
-    for pack_id in adopted:
-        for row in list(rows.frames_of(pack_id)):
+    with frames_in_packs(rows.database, adopted) as frames:
+        for row in frames:
             digest = Digest(BLAKE3, row.digest)
             if row.kind is FrameKind.VERSION and digest not in named:
                 version = _version(rows, packs, digest)
@@ -71,14 +73,18 @@ def _mark_recipes(rows: Rows, packs: PackReader) -> None:
         if content is None:
             damaged.append(value)
             continue
-        recipe = Recipe.decode(content, digest)
-        if all(rows.is_live(FrameKind.CHUNK, part.chunk) for part in recipe.parts):
-            whole.append(BlobInfo(recipe.sha256, recipe.size_bytes, digest, recipe.git))
+        outline = Outline.decode(content, digest)
+        if all(_are_there(rows, chunks) for chunks in outline.chunks()):
+            whole.append(BlobInfo(outline.sha256, outline.size_bytes, digest, outline.git))
         else:
             incomplete.append(value)
     rows.set_state(FrameKind.RECIPE, damaged, State.DAMAGED)
     rows.set_state(FrameKind.RECIPE, incomplete, State.INCOMPLETE)
     rows.map_blobs(whole)
+
+
+def _are_there(rows: Rows, chunks: list[bytes]) -> bool:
+    return sum(1 for _ in chunk_lengths(rows.database, chunks)) == len(chunks)
 
 
 def _name(version: Version) -> str:

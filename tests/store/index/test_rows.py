@@ -10,6 +10,8 @@ import pytest
 from casstore.digests import Digest, git_blob_digest, sha256_digest
 from casstore.frames import FrameHeader, FrameKind, recipe_hint
 from casstore.index.database import Database
+from casstore.index.filling import filling
+from casstore.index.order import frames_in_packs
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo, Rows, State
 from casstore.packs import Placed, SealedPack
@@ -62,9 +64,17 @@ def test_a_frame_that_is_live_stays_where_it_is(rows: Rows) -> None:
 
 
 def test_in_a_rebuild_the_newest_copy_wins(rows: Rows) -> None:
-    rows.add_pack(pack(1, header(CHUNK, 1)), newest_wins=True)
-    rows.add_pack(pack(2, header(CHUNK, 1)), newest_wins=True)
-    assert where(rows, CHUNK, 1) == 2
+    schema = rows.database.execute("SELECT name, sql FROM sqlite_master ORDER BY name")
+    with filling(rows) as add:
+        add(pack(1, header(CHUNK, 1), header(CHUNK, 2), header(TREE, 1)))
+        add(pack(2, header(CHUNK, 1), header(CHUNK, 3, base=1)))
+        add(pack(3, recipe_header(PLAIN)))
+    assert [where(rows, CHUNK, number) for number in (1, 2, 3)] == [2, 1, 2]
+    assert where(rows, TREE, 1) == 1
+    assert rows.is_live(CHUNK, bytes([3]) * 32)
+    assert recipe_of(rows) == PLAIN.digest
+    assert rows.pack_ids_in_order() == [bytes([number]) * 16 for number in (1, 2, 3)]
+    assert rows.database.execute("SELECT name, sql FROM sqlite_master ORDER BY name") == schema
 
 
 @pytest.mark.parametrize("state", [State.DAMAGED, State.INCOMPLETE])
@@ -87,7 +97,8 @@ def test_what_each_state_shows(rows: Rows) -> None:
     assert [rows.is_damaged(CHUNK, bytes([number]) * 32) for number in numbers] == [False, False, True, True] + [
         False
     ] * 2
-    assert [row.digest[0] for row in rows.frames_of(bytes([1]) * 16)] == [0, 1, 4, 5]
+    with frames_in_packs(rows.database, [bytes([1]) * 16]) as frames:
+        assert [row.digest[0] for row in frames] == [0, 1, 4, 5]
     assert [digest[0] for digest in rows.readable(CHUNK)] == [0, 1, 4, 5]
     assert [digest[0] for digest in rows.with_prefix(CHUNK, bytes(32), b"\xff" * 32)] == [0, 4]
 
@@ -134,10 +145,15 @@ def test_lost_frames_are_known_to_be_lost_and_can_be_stored_again(rows: Rows) ->
 
 def test_removing_a_pack_says_how_much_was_in_it(rows: Rows) -> None:
     rows.add_pack(pack(1, header(CHUNK, 1), header(CHUNK, 2)))
-    assert rows.remove_pack(bytes([1]) * 16) == 2
-    assert rows.remove_pack(bytes([1]) * 16) == 0
+    rows.add_pack(pack(2, header(CHUNK, 3)))
+    rows.mark_lost([(TREE, bytes([4]) * 32)])
+    assert rows.remove_packs([bytes([1]) * 16]) == 2
+    assert rows.remove_packs([bytes([1]) * 16]) == 0
+    assert rows.remove_packs([]) == 0
     assert where(rows, CHUNK, 1) is None
-    assert rows.pack_ids() == set()
+    assert where(rows, CHUNK, 3) == 2
+    assert rows.is_damaged(TREE, bytes([4]) * 32)
+    assert rows.pack_ids() == {bytes([2]) * 16}
 
 
 PLAIN = Recipe(BLOB, 4, (Part(bytes([1]) * 32, 0, 4),))
