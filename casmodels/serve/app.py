@@ -23,7 +23,8 @@ from casmodels.serve.limits import Limits
 from casmodels.serve.page import models_page
 from casmodels.serve.refusals import RefusalError, no_such_page, read_only
 from casmodels.serve.routes import Endpoint, read_path
-from casmodels.serve.server import greet, is_loopback, is_loopback_name, resolve_host, serve_app
+from casmodels.serve.guests import greet, hang_up, rest
+from casmodels.serve.server import is_loopback, is_loopback_name, resolve_host, serve_app
 from casstore.errors import IntegrityError, InvalidInputError, NotFoundError, StoreError, UnusableStoreError
 from casstore.store import Store
 
@@ -102,8 +103,22 @@ class _Server:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who has no business here, and give every error the Hub's form."""
+        """Turn away who has no business here, give every error the Hub's form, and see it sent."""
         greet(request)
+        response = await self._respond(request, handler)
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            _log.warning("%s broke off: the answer was not taken", request.raw_path)
+            hang_up(request)
+        except ConnectionError:
+            _log.info("%s broke off: the guest went away", request.raw_path)
+        rest(request)
+        return response
+
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._check_guest(request)
             return await handler(request)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casmodels.serve import server
+from casmodels.serve import guests
 from casmodels.serve.app import run
 from casstore.errors import InvalidInputError
 from casstore.leases import open_leases
@@ -105,7 +105,7 @@ def test_an_address_that_cannot_be_had_is_named(store: Store) -> None:
 
 
 def test_a_connection_that_asks_nothing_is_closed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(guests, "FIRST_SECONDS", 0.2)
     answers: list[bytes] = []
 
     def ready(line: str) -> None:
