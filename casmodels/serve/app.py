@@ -57,7 +57,7 @@ def build(
     app = web.Application(client_max_size=limits.form_bytes, middlewares=[server.guard])
     app.cleanup_ctx.append(server.lifetime)
     # Line breaks too: the router decodes before it matches.
-    app.router.add_route("*", r"/{path:[\s\S]*}", server.answer)
+    app.router.add_route("*", r"/{path:[\s\S]*}", server.answer, expect_handler=_encourage)
     return app
 
 
@@ -205,6 +205,14 @@ class _Server:
         if answer.next_page is not None:
             response.headers["Link"] = f'<{_origin(request)}{answer.next_page}>; rel="next"'
         return response
+
+
+async def _encourage(request: web.Request) -> None:
+    """Tell who waits for it that a form may come. Any other expectation is overlooked (RFC 9110, section 10.1.1):
+    aiohttp's own refusal fails where it is no text."""
+    if request.method == "POST" and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # else it would take these bytes for the answer's
 
 
 def _target(request: web.Request) -> tuple[str, Fields]:

@@ -43,6 +43,4 @@ class Budget:
 
     def refusal(self, how: str) -> UpstreamError:
         """The error for a server that answers so."""
-        return UpstreamError(
-            f"{self._host} answered {how}", remedy="check the endpoint, and whether it is a hub"
-        )
+        return UpstreamError(f"{self._host} answered {how}", remedy="check the endpoint, and whether it is a hub")

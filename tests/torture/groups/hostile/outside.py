@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
 SECRET: Final = b"nobody may read this"
+_GIVEN: Final = ("store", "out", "view")
 
 
 class Outside:
-    """A directory ``root`` with a secret beside and above the directories that are given away, and how it was."""
+    """A directory ``root`` with secrets beside ``store``, ``out`` and ``view``, and how all but these three was."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -21,31 +23,31 @@ class Outside:
         self._before = self._look()
 
     def touched(self, given: Path) -> list[str]:
-        """What of it is not as it was, ``given`` apart, and which links in ``given`` lead out of it."""
+        """What is not as it was, and which links in ``given`` lead out of it."""
         now = self._look()
         changed = [f"{path} was changed or made" for path in sorted(now) if now[path] != self._before.get(path)]
         changed += [f"{path} is gone" for path in sorted(self._before.keys() - now.keys())]
-        return [what for what in changed if not what.startswith(given.name)] + list(_links_out(given))
+        return changed + _links_out(given)
 
-    def _look(self) -> dict[str, bytes | str]:
-        found: dict[str, bytes | str] = {}
-        for path in self.root.rglob("*"):
-            name = str(path.relative_to(self.root))
-            if path.is_symlink():
-                found[name] = str(path.readlink())
-            elif path.is_file() and not name.startswith(("store", "out/", "view")):
-                found[name] = path.read_bytes()
-            elif not name.startswith(("store", "out", "view")):
-                found[name] = "a directory"
-        return found
+    def _look(self) -> dict[Path, bytes | None]:
+        there = [path for path in self.root.iterdir() if path.name not in _GIVEN]
+        there += [inner for path in there for inner in path.rglob("*")]
+        return {path: path.read_bytes() if path.is_file() else None for path in there}
 
 
 def _links_out(given: Path) -> list[str]:
-    inside = os.path.realpath(given)
-    leading = []
-    for directory, folders, files in os.walk(given):
-        for name in [*folders, *files]:
-            path = os.path.join(directory, name)
-            if os.path.islink(path) and not os.path.realpath(path).startswith(f"{inside}{os.sep}"):
-                leading.append(f"the link {path!r} leads to {os.path.realpath(path)!r}")
-    return leading
+    inside = os.path.realpath(given) + os.sep
+    links = [path for path in given.rglob("*") if path.is_symlink()]
+    return [
+        f"the link {str(link)!r} leads to {end!r}"
+        for link in links
+        if (end := _end(link)) is not None and not f"{end}{os.sep}".startswith(inside)
+    ]
+
+
+def _end(link: Path) -> str | None:
+    """Where a link leads, be there something or not; None where it goes round in a loop."""
+    try:
+        return os.path.realpath(link, strict=True)
+    except OSError as error:
+        return None if error.errno == errno.ELOOP else os.path.realpath(link)

@@ -211,9 +211,13 @@ def _packs_by_hand(plan: Plan) -> Outcome:
     failures = []
     with Engine.open(root / "store", create=True) as engine:
         put(engine, "sound", {"a": content})
-        digests = [row.digest for pack in engine.ledger.rows.packs_to_verify(1 << 62)
-                   for row in engine.ledger.rows.frames_of(pack[0]) if row.kind is FrameKind.CHUNK]
-        pack = PackWriter(engine.layout.packs, engine.ledger.sequence)
+        digests = [
+            row.digest
+            for pack in engine.engine.ledger.rows.packs_to_verify(1 << 62)
+            for row in engine.engine.ledger.rows.frames_of(pack[0])
+            if row.kind is FrameKind.CHUNK
+        ]
+        pack = PackWriter(engine.layout.packs, engine.engine.ledger.sequence)
         for digest in digests:
             other = noise(4, 50_000)
             pack.append(Frame.of(FrameHeader(FrameKind.CHUNK, digest, Codec.RAW, len(other), len(other)), other))
@@ -227,4 +231,3 @@ def _packs_by_hand(plan: Plan) -> Outcome:
             if not store.verify(data=True).ok:
                 failures.append(f"after {work} a pack put in by hand counts")
     return Outcome("packs put in by hand, whose digests lie", 3, tuple(failures))
-

@@ -29,7 +29,20 @@ _NAMES: Final = [
     *(".git", ".casmodels-1.tmp", "outside", "secret", " ", "a ", "a.", "\x1b[2J", "%2e%2e", "...", "..\0"),
 ]
 _TARGETS: Final = [
-    *("..", ".", "a", "A", "b/..", "../..", "../outside/secret", "../../secret", "/etc/passwd", "//etc", "a/../..", "b"),
+    *(
+        "..",
+        ".",
+        "a",
+        "A",
+        "b/..",
+        "../..",
+        "../outside/secret",
+        "../../secret",
+        "/etc/passwd",
+        "//etc",
+        "a/../..",
+        "b",
+    ),
     *("a/b/../../..", "outside/secret", "./././..", "x/../../outside", "", "é", "new\nline", "..\\..", "a" * 5000),
 ]
 
@@ -88,9 +101,7 @@ def _put_by_hand(engine: Engine, trees: list[tuple[Entry, ...]]) -> None:
         transaction.commit()
 
 
-def _take(
-    store: Store, outside: Outside, number: int, entries: tuple[Entry, ...], is_sound: bool
-) -> Iterator[str]:
+def _take(store: Store, outside: Outside, number: int, entries: tuple[Entry, ...], is_sound: bool) -> Iterator[str]:
     """Check a tree out, and show it in a view; one sentence for each thing that is not as it should be."""
     shown = f"the tree {[(entry.path, entry.target) for entry in entries]!r:.600}"
     out, view = outside.root / "out", outside.root / "view"

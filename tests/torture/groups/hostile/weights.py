@@ -109,7 +109,9 @@ def _headers() -> dict[str, dict[str, bytes]]:
     huge, far = (1 << 63) - 1, 1 << 40
     tensor = {"a": {"dtype": "F32", "shape": [far // 4], "data_offsets": [0, far]}}
     many = {f"t{number}": ("U8", [0], 0) for number in range(20_000)}
-    npy = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999,), }".ljust(118)
+    npy = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999,), }".ljust(
+        118
+    )
     safe = {
         "a header of 2^63 bytes": struct.pack("<Q", huge) + b'{"a":1}',
         "a header of 64 GiB": struct.pack("<Q", 1 << 36) + b'{"a":1}',
@@ -133,7 +135,9 @@ def _headers() -> dict[str, dict[str, bytes]]:
         "an npz of 40 TB": {"a.npz": archive({"a.npy": npy + b"\n" + bytes(64)})},
         "a zip bomb for a pickle": {"pytorch_model.bin": archive(bomb, zipfile.ZIP_DEFLATED)},
         "a zip whose directory claims 2^32 members": {"a.npz": as_npz(_ARRAYS)[:-12] + b"\xff" * 12},
-        "an HDF5 root beyond the end": {"m.h5": b"\x89HDF\r\n\x1a\n\x02\x08\x08\x00" + struct.pack("<4Q", 0, 1, huge, huge)},
+        "an HDF5 root beyond the end": {
+            "m.h5": b"\x89HDF\r\n\x1a\n\x02\x08\x08\x00" + struct.pack("<4Q", 0, 1, huge, huge)
+        },
         "an ONNX field of 2^63 bytes": {"m.onnx": b"\x08\x03\x3a" + b"\xff" * 8 + b"\x7f" + bytes(64)},
         "an index of shards that go up": {
             "model.safetensors.index.json": json.dumps({"weight_map": {"a": "../../../etc/passwd"}}).encode(),
