@@ -19,11 +19,11 @@ from casmodels.registry import Registry
 from casmodels.serve.api import Answer, Api, Fields
 from casmodels.serve.catalogue import Catalogue
 from casmodels.serve.files import Files
+from casmodels.serve.guests import greet, hang_up, rest
 from casmodels.serve.limits import Limits
 from casmodels.serve.page import models_page
 from casmodels.serve.refusals import RefusalError, no_such_page, read_only
 from casmodels.serve.routes import Endpoint, read_path
-from casmodels.serve.guests import greet, hang_up, rest
 from casmodels.serve.server import is_loopback, is_loopback_name, resolve_host, serve_app
 from casstore.errors import IntegrityError, InvalidInputError, NotFoundError, StoreError, UnusableStoreError
 from casstore.store import Store

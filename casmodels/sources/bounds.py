@@ -9,7 +9,7 @@ from typing import Final
 from casmodels.errors import UpstreamError
 
 MOST_ANSWER_BYTES: Final = 32 << 20
-"""Of one answer: the description of a repo of 50,000 files, from where on the Hub itself gives it in pages, is 17 MB."""
+"""Of one answer: the description of a repo of 50,000 files is 17 MB, and larger ones come in pages."""
 _MOST_BYTES: Final = 128 << 20
 """Of all pages of one."""
 _LEAST_ANSWER_BYTES: Final = 1024

@@ -21,10 +21,9 @@ from urllib.parse import urlsplit
 with warnings.catch_warnings():
     # At import the library speaks about environment variables that mean nothing here.
     warnings.simplefilter("ignore")
-    from huggingface_hub import HfApi, ModelInfo
+    from huggingface_hub import HfApi, ModelInfo, get_session
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
     from huggingface_hub.hf_api import RepoFile
-    from huggingface_hub.utils import get_session
 
 from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import Attempts, RetryPolicy, TransientError, asked_seconds, is_transient

@@ -81,7 +81,7 @@ def _frames(chance: random.Random, count: int) -> Outcome:
 
 def _bombs() -> Outcome:
     """zstd frames that would unpack to a hundred times what the header says, with and without their size in them."""
-    failures = []
+    failures: list[str] = []
     for states_size in (True, False):
         compressor = zstandard.ZstdCompressor(level=1, write_content_size=states_size)
         writer = compressor.compressobj(size=_CLAIMED_BYTES if states_size else -1)

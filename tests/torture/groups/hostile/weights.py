@@ -17,7 +17,7 @@ import numpy as np
 
 from casmodels.library import Store
 from casstore.errors import StoreError
-from tests.formats.arrays import FORMATS, as_npz
+from tests.formats.arrays import FORMATS, Arrays, as_npz
 from tests.formats.building import archive, safetensors, state_dict, with_header
 from tests.torture.groups.hostile.memory import peak_bytes
 from tests.torture.groups.hostile.stores import open_store
@@ -25,7 +25,7 @@ from tests.torture.plan import Outcome, Plan
 
 _MOST_BYTES: Final = 256 << 20
 _LONGEST_SECONDS: Final = 20.0
-_ARRAYS: Final = {"a.weight": np.ones((30, 40), "<f4"), "a.bias": np.ones(40, "<f2"), "n": np.int64([3])}
+_ARRAYS: Final[Arrays] = {"a.weight": np.ones((30, 40), "<f4"), "a.bias": np.ones(40, "<f2"), "n": np.array([3], "<i8")}
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
