@@ -263,8 +263,6 @@ def test_a_gated_repo_names_the_page_where_to_ask(hub: FakeHub, tmp_path: Path) 
         (Fault(html=True), UpstreamError, 1),
         (Fault(), UpstreamError, 1),
         (Fault(status=400), UpstreamError, 1),
-        (Fault(longer=b"[" * 200_000), UpstreamError, 1),
-        (Fault(longer=b" " * (33 << 20)), UpstreamError, 1),
         (Fault(status=404), MissingUpstreamError, 1),
     ],
 )
@@ -471,9 +469,24 @@ def test_the_public_hub_is_the_default() -> None:
     assert (made.endpoint, made.mirror) == (HUB_ENDPOINT, "https://mirror.example")
 
 
-@pytest.mark.parametrize(
-    "card", [True, 7, "text", [1], {"to_dict": 1, "get": 2}, {"deep": json.loads("[" * 300 + "]" * 300)}]
-)
+@pytest.mark.parametrize("answer", [b"[" * 200_000, b" " * (33 << 20) + b"{}"], ids=["deep", "long"])
+def test_an_answer_that_is_too_deep_or_too_long_is_refused(hub: FakeHub, answer: bytes) -> None:
+    hub.files["/api/models/org/name/revision/main"] = answer
+    with pytest.raises(UpstreamError, match="answered"):
+        source(hub).resolve("org/name")
+
+
+def test_an_answer_that_is_compressed_is_refused(hub: FakeHub) -> None:
+    hub.files["/api/models/org/name/revision/main"] = b"{}"
+    hub.fault("/api/models/org/name/revision/main", Fault(encoding="gzip"))
+    with pytest.raises(UpstreamError, match="compressed"):
+        source(hub).resolve("org/name")
+
+
+_DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize("card", [True, 7, "text", [1], {"to_dict": 1, "get": 2}, {"deep": _DEEP}])
 def test_a_card_that_is_none_says_nothing(hub: FakeHub, card: Any) -> None:
     hub.add("org/name", FILES, card=card)
     hubs = source(hub)
