@@ -44,9 +44,9 @@ def run(plan: Plan) -> Iterator[Outcome]:
         put(store, "org/m", {"config.json": b"{}"})
         put(store, "wide", _WIDE)
     with serving(root / "store", TOKEN) as served:
-        yield _without_token(served, plan.random("tokens"), 10 if plan.is_short else 500)
+        yield _without_token(served, plan.random("tokens"), 4 if plan.is_short else 200)
     with serving(root / "store") as served:
-        yield _requests(served, plan.random("requests"), 1200 if plan.is_short else 40_000, root)
+        yield _requests(served, plan.random("requests"), 500 if plan.is_short else 25_000, root)
         yield _slow_guests(served)
         yield _many_guests(served)
         yield _too_much(served)

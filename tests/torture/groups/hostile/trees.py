@@ -50,7 +50,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
     """Hundreds of trees in a short run, thousands in a full one."""
     chance = plan.random("trees")
     outside = Outside(plan.work / "trees")
-    trees = [_hostile(chance) for _ in range(150 if plan.is_short else 8000)]
+    trees = [_hostile(chance) for _ in range(150 if plan.is_short else 3000)]
     failures: list[str] = []
     refused = 0
     with Engine.open(outside.root / "store", create=True) as engine:

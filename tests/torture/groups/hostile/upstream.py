@@ -66,8 +66,8 @@ def run(plan: Plan) -> Iterator[Outcome]:
         with open_store(root, HF_ENDPOINT=server.url) as store:
             yield _pulls(store, server)
             yield _bombs(store, server)
-        yield _listings(server, plan.random("listings"), 150 if plan.is_short else 8000)
-        yield _downloads(server, plan.random("downloads"), 150 if plan.is_short else 8000, root / "partial")
+        yield _listings(server, plan.random("listings"), 150 if plan.is_short else 4000)
+        yield _downloads(server, plan.random("downloads"), 150 if plan.is_short else 4000, root / "partial")
 
 
 def _pulls(store: Store, server: AnyServer) -> Outcome:
