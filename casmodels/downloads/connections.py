@@ -30,7 +30,9 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 10
 _BLOCK_BYTES: Final = 1 << 20
 _SHORT_BYTES: Final = 1 << 16
-_CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)\Z")
+_CONTENT_LENGTH: Final = re.compile(r"[0-9]{1,18}\Z")
+"""No file has more digits to its size, and of thousands of them Python makes no number."""
+_CONTENT_RANGE: Final = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)\Z")
 
 
 class Stream:
@@ -232,7 +234,7 @@ def _next_url(download: Download, url: str, target: str) -> str:
 
 def _content_length(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    return int(length) if _CONTENT_LENGTH.match(length) else None
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:

@@ -111,7 +111,7 @@ def asked_seconds(headers: Mapping[str, str], now: Callable[[], float] = time.ti
     if given:
         try:
             moment = parsedate_to_datetime(given)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a time zone of very many hours
             return None
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return max(0.0, (aware - datetime.fromtimestamp(now(), UTC)).total_seconds())

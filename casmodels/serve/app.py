@@ -19,11 +19,12 @@ from casmodels.registry import Registry
 from casmodels.serve.api import Answer, Api, Fields
 from casmodels.serve.catalogue import Catalogue
 from casmodels.serve.files import Files
+from casmodels.serve.guests import greet, hang_up, rest
 from casmodels.serve.limits import Limits
 from casmodels.serve.page import models_page
 from casmodels.serve.refusals import RefusalError, no_such_page, read_only
 from casmodels.serve.routes import Endpoint, read_path
-from casmodels.serve.server import greet, is_loopback, is_loopback_name, resolve_host, serve_app
+from casmodels.serve.server import is_loopback, is_loopback_name, resolve_host, serve_app
 from casstore.errors import IntegrityError, InvalidInputError, NotFoundError, StoreError, UnusableStoreError
 from casstore.store import Store
 
@@ -56,7 +57,7 @@ def build(
     app = web.Application(client_max_size=limits.form_bytes, middlewares=[server.guard])
     app.cleanup_ctx.append(server.lifetime)
     # Line breaks too: the router decodes before it matches.
-    app.router.add_route("*", r"/{path:[\s\S]*}", server.answer)
+    app.router.add_route("*", r"/{path:[\s\S]*}", server.answer, expect_handler=_encourage)
     return app
 
 
@@ -102,8 +103,22 @@ class _Server:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who has no business here, and give every error the Hub's form."""
+        """Turn away who has no business here, give every error the Hub's form, and see it sent."""
         greet(request)
+        response = await self._respond(request, handler)
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            _log.warning("%s broke off: the answer was not taken", request.raw_path)
+            hang_up(request)
+        except ConnectionError:
+            _log.info("%s broke off: the guest went away", request.raw_path)
+        rest(request)
+        return response
+
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._check_guest(request)
             return await handler(request)
@@ -190,6 +205,14 @@ class _Server:
         if answer.next_page is not None:
             response.headers["Link"] = f'<{_origin(request)}{answer.next_page}>; rel="next"'
         return response
+
+
+async def _encourage(request: web.Request) -> None:
+    """Tell who waits for it that a form may come. Any other expectation is overlooked (RFC 9110, section 10.1.1):
+    aiohttp's own refusal fails where it is no text."""
+    if request.method == "POST" and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # else it would take these bytes for the answer's
 
 
 def _target(request: web.Request) -> tuple[str, Fields]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from casmodels.serve.guests import hang_up
 from casstore.errors import StoreError
 
 SLICE_BYTES: Final = 256 * 1024
@@ -91,11 +92,11 @@ class Sender:
             _log.info("%s broke off: the guest went away", request.raw_path)
         except TimeoutError:
             _log.warning("%s broke off: nothing taken for %g s", request.raw_path, self._stall_seconds)
-            _cut(request)
+            hang_up(request)
         # Whatever it is, headers are out: an error page after them would be taken for bytes of the file.
         except Exception as error:
             _log.error("%s broke off: %s", request.raw_path, error, exc_info=not isinstance(error, StoreError))
-            _cut(request)
+            hang_up(request)
         finally:
             self._active -= 1
             self._close(body, following)
@@ -111,8 +112,3 @@ class Sender:
             self._pool.submit(body.close)
         else:
             following.add_done_callback(lambda _: body.close())
-
-
-def _cut(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()

@@ -12,13 +12,12 @@ MAX_CARD_BYTES: Final = 64 * 1024
 _MAX_VALUES: Final = 10_000
 """YAML can name one list many times over; a card that unfolds to more values than this is no card."""
 
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
+"""YAML has whole numbers of any length; of more digits than this few make a number, and Python no text."""
+
 _HEAD = re.compile(r"\s*---[\r\n].*?[\r\n]---", re.DOTALL)
 
 _log = logging.getLogger(__name__)
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 def read_card(text: str) -> dict[str, Any]:
@@ -28,12 +27,20 @@ def read_card(text: str) -> dict[str, Any]:
     from huggingface_hub import ModelCard
 
     try:
-        plain = _Plain().of(ModelCard(text, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
+        card = plain(ModelCard(text, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
     # A card is somebody's hand-written YAML: whatever is wrong with it, the model can still be served.
     except Exception as error:
         _log.info("a model card cannot be read: %s", type(error).__name__)
         return {}
-    return plain if isinstance(plain, dict) else {}
+    return card if isinstance(card, dict) else {}
+
+
+def plain(value: object) -> Any:
+    """A value of YAML or Python's JSON as one that every reader of JSON takes.
+
+    Raises ValueError for one that has too many values, RecursionError for one that is too deep.
+    """
+    return _Plain().of(value)
 
 
 class _Plain:
@@ -45,12 +52,14 @@ class _Plain:
     def of(self, value: object) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _TooLargeError
+            raise ValueError("too many values")
         if isinstance(value, dict):
             return {str(key): self.of(item) for key, item in value.items()}
         if isinstance(value, list | tuple | set):
             return [self.of(item) for item in value]
         if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, int) and not _LEAST <= value <= _MOST:
             return None
         if value is None or isinstance(value, bool | int | float | str):
             return value

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from casmodels.listings import Listing, read_listing
 from casmodels.registry import Registry
-from casmodels.serve.cards import MAX_CARD_BYTES, read_card
+from casmodels.serve.cards import MAX_CARD_BYTES, plain, read_card
 from casmodels.serve.memo import Memo
 from casmodels.serve.refusals import repo_not_found
 from casmodels.serve.repos import Repo, read_repo
@@ -104,8 +104,8 @@ def _read_config(text: str) -> dict[str, Any]:
     """Of a `config.json` what the Hub shows: the architectures and the type."""
     try:
         config = json.loads(text)
+        if not isinstance(config, dict):
+            return {}
+        return {key: plain(config[key]) for key in ("architectures", "model_type") if key in config}
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(config, dict):
-        return {}
-    return {key: config[key] for key in ("architectures", "model_type") if key in config}

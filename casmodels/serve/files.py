@@ -19,6 +19,7 @@ from casmodels.serve.limits import Limits
 from casmodels.serve.ranges import Conditions, Extent, is_known, read_range
 from casmodels.serve.refusals import RefusalError, entry_not_found
 from casmodels.serve.routes import Route
+from casstore.errors import DamagedError
 from casstore.store import Store
 
 _TEXTS = frozenset({"", ".cfg", ".csv", ".ini", ".jinja", ".log", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"})
@@ -119,7 +120,10 @@ class Files:
             extent = read_range(conditions, file.etag, file.size_bytes)
             if ahead_bytes is None or known or extent is None:
                 return Found(file, listing.commit, known, extent)
-            pieces = reader.open_blob(file.sha256).stream(extent.start, extent.stop, ahead_bytes)
+            blob = reader.open_blob(file.sha256)
+            if blob.size_bytes != file.size_bytes:
+                raise DamagedError(repr(file.path), f"it has {blob.size_bytes} bytes, its tree says {file.size_bytes}")
+            pieces = blob.stream(extent.start, extent.stop, ahead_bytes)
             first = next(pieces, None)
             return Found(file, listing.commit, known, extent, Body(lease.pop_all(), first, pieces))
 

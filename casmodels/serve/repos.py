@@ -11,7 +11,8 @@ from casmodels.serve.refusals import RefusalError, revision_not_found
 from casmodels.specs import commit_of
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.refs import RefKind
+from casstore.errors import InvalidInputError
+from casstore.refs import RefKind, check_name
 from casstore.versions import Version
 
 _MAIN_NAMES = (MAIN, "HEAD", "refs/heads/main")
@@ -80,6 +81,10 @@ class Repo:
 
 def read_repo(reader: Reader, name: str, load: Callable[[Digest], Version]) -> Repo | None:
     """What the store holds under a name, None when that is nothing. ``load`` reads a version's record."""
+    try:
+        check_name(name)
+    except InvalidInputError:
+        return None  # nothing can have it, and the index takes no text that is not Unicode
     refs = reader.refs(RefKind.VERSION, name)
     if not refs:
         return None

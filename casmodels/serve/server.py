@@ -13,21 +13,13 @@ from typing import Final
 
 from aiohttp import web
 
+from casmodels.serve.guests import GUESTS, IDLE_SECONDS, Guests
 from casstore.errors import InvalidInputError
 
-HEADER_SECONDS: Final = 30.0
-"""For a new connection to bring its first request."""
-IDLE_SECONDS: Final = 75.0
-"""For the next request on a connection."""
-MAX_CONNECTIONS: Final = 500
-"""Further ones are closed at once; a process has 1024 open files by default, and downloads need some of them."""
 MAX_LINE_BYTES: Final = 16 * 1024
 """A path of 4096 bytes, every byte percent-encoded, fits in."""
 END_SECONDS: Final = 2.0
 """For what is being sent when the end is asked for."""
-
-_Timers = dict[asyncio.BaseProtocol, asyncio.TimerHandle]
-_TIMERS = web.AppKey("timers", _Timers)
 
 _access_log = logging.getLogger("casmodels.serve.access")
 _http_log = logging.getLogger("casmodels.serve.http")
@@ -69,14 +61,6 @@ def is_loopback_name(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
 
 
-def greet(request: web.Request) -> None:
-    """Note that a connection has brought a request."""
-    timers = request.app.get(_TIMERS)
-    timer = timers.pop(request.protocol, None) if timers is not None else None
-    if timer is not None:
-        timer.cancel()
-
-
 def serve_app(app: web.Application, address: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; ``on_ready`` gets the URL. Raises InvalidInputError."""
     with contextlib.suppress(KeyboardInterrupt):
@@ -84,8 +68,7 @@ def serve_app(app: web.Application, address: str, port: int, on_ready: Callable[
 
 
 async def _serve(app: web.Application, address: str, port: int, on_ready: Callable[[str], None]) -> None:
-    timers: _Timers = {}
-    app[_TIMERS] = timers
+    guests = app[GUESTS] = Guests()
     runner = web.AppRunner(
         app,
         access_log=_access_log,
@@ -97,34 +80,22 @@ async def _serve(app: web.Application, address: str, port: int, on_ready: Callab
     await runner.setup()
     listener = None
     try:
-        listener = await _listen(runner, timers, address, port)
+        listener = await _listen(runner, guests, address, port)
         on_ready(_url(listener.sockets[0]))
         await _asked_to_end()
     finally:
         if listener is not None:
             listener.close()
-        for timer in timers.values():
-            timer.cancel()
+        guests.close()
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, timers: _Timers, address: str, port: int) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
+async def _listen(runner: web.AppRunner, guests: Guests, address: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
-
-    def hang_up(handler: web.RequestHandler) -> None:
-        del timers[handler]
-        handler.force_close()
-
-    def connect() -> web.RequestHandler:
-        handler = server()
-        patience = HEADER_SECONDS if len(server.connections) < MAX_CONNECTIONS else 0
-        timers[handler] = loop.call_later(patience, hang_up, handler)
-        return handler
-
+    loop = asyncio.get_running_loop()
     try:
-        return await loop.create_server(connect, address, port, backlog=256)
+        return await loop.create_server(lambda: guests.connect(server), address, port, backlog=256)
     except (OSError, OverflowError) as error:
         raise InvalidInputError(
             f"cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}",

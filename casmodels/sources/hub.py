@@ -205,8 +205,8 @@ def _card_of(info: ModelInfo) -> dict[str, Any]:
     card: Any = info.card_data
     if card is None or isinstance(card, dict):
         return card or {}
-    found = card.to_dict()
-    return found if isinstance(found, dict) else {}
+    # Not by its methods: a card may have fields of their names. A server may send a number for a card, too.
+    return getattr(card, "__dict__", {})
 
 
 def _licence(card: dict[str, Any], tags: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ import contextvars
 import logging
 import random
 import ssl
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 with warnings.catch_warnings():
     # At import the library speaks about environment variables that mean nothing here.
     warnings.simplefilter("ignore")
-    from huggingface_hub import HfApi, ModelInfo
+    from huggingface_hub import HfApi, ModelInfo, get_session
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
     from huggingface_hub.hf_api import RepoFile
 
@@ -28,6 +29,7 @@ from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import Attempts, RetryPolicy, TransientError, asked_seconds, is_transient
 from casmodels.errors import NetworkError, OfflineError, UpstreamError
 from casmodels.release import user_agent
+from casmodels.sources.bounds import Budget
 from casstore.errors import InvalidInputError
 
 _Answer = TypeVar("_Answer")
@@ -40,7 +42,7 @@ _TRANSPORT_ERRORS: Final[tuple[type[Exception], ...]] = tuple(
 """
 _NOT_CONNECTED: Final = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError"})
 
-_asking: contextvars.ContextVar[bool] = contextvars.ContextVar("asking", default=False)
+_asking: contextvars.ContextVar[Budget | None] = contextvars.ContextVar("asking", default=None)
 
 
 class HubClient:
@@ -99,7 +101,7 @@ class HubClient:
     def _ask_once(self, what: str, repo: str, call: Callable[[], _Answer]) -> _Answer:
         host = urlsplit(self._endpoint).hostname
         try:
-            with _quietly():
+            with _quietly(Budget(host)):
                 return call()
         except HfHubHTTPError as error:
             status, headers = error.response.status_code, error.response.headers
@@ -116,7 +118,7 @@ class HubClient:
             raise OfflineError(f"{what} is needed from {host}, but HF_HUB_OFFLINE is set") from error
         except HFValidationError as error:
             raise InvalidInputError(f"{repo!r} is not the id of a repo", remedy="ids look like org/name") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UpstreamError(
                 f"{what}: {host} answered something that is no repo's description",
                 remedy="check the endpoint, and whether the network wants a log-in",
@@ -142,7 +144,8 @@ class _Api(HfApi):
         super().__init__(endpoint=endpoint, token=token if token is not None else False)
 
     def _build_hf_headers(self, *_: Any, **__: Any) -> dict[str, str]:
-        headers = {"user-agent": user_agent()}
+        # What is compressed has no size that could be bounded before it is unpacked.
+        headers = {"user-agent": user_agent(), "accept-encoding": "identity"}
         if isinstance(self.token, str):
             headers["authorization"] = f"Bearer {self.token}"
         return headers
@@ -152,17 +155,45 @@ class _Quiet(logging.Filter):
     """Drops what the library logs while it works for us, and nothing else."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (logging's signature)
-        return not _asking.get()
+        return _asking.get() is None
 
 
 _QUIET: Final = _Quiet()
 
 
+class _Bounded(sys.modules[_TRANSPORT_ERRORS[0].__module__.partition(".")[0]].SyncByteStream):  # type: ignore[misc]
+    """The bytes of a response, within a budget; a stream in the terms of the library's HTTP client."""
+
+    def __init__(self, stream: Any, budget: Budget) -> None:
+        self._stream = stream
+        self._budget = budget
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._budget.bounded(iter(self._stream))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound(response: Any) -> None:
+    """Called with each response before its body is read; those that others wait for are left alone."""
+    budget = _asking.get()
+    if budget is None:
+        return
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise budget.refusal("compressed, though asked not to")
+    response.stream = _Bounded(response.stream, budget)
+
+
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _quietly(budget: Budget) -> Iterator[None]:
     for handler in logging.getLogger(_LOGGER).handlers:
         handler.addFilter(_QUIET)
-    token = _asking.set(True)
+    session = get_session()
+    hooks = session.event_hooks
+    if _bound not in hooks["response"]:
+        session.event_hooks = {**hooks, "response": [*hooks["response"], _bound]}
+    token = _asking.set(budget)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckoutResult
 from casmodels.views.clashes import refuse_clashes
-from casmodels.views.clones import can_link, temporary_in
+from casmodels.views.clones import can_link, put_link
 from casmodels.views.contents import Observer
 from casmodels.views.copies import Copies
 from casmodels.views.history import History, read_tree
@@ -219,9 +219,7 @@ class _Run:
         """Everything but the files' content."""
         for entry in plan.links:
             make_parents(self._target, entry.path)
-            temporary = temporary_in(self._target)
-            files.make_link(temporary, entry.target)
-            files.rename(temporary, self._target / entry.path)
+            put_link(self._target, self._target / entry.path, entry.target)
         for entry in plan.directories:
             make_parents(self._target, entry.path)
             files.announce("mkdir", self._target / entry.path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from casmodels.views.targets import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from casstore import files
 
 _FICLONE: Final = 0x40049409
 """Linux, include/uapi/linux/fs.h: _IOW(0x94, 9, int)."""
@@ -90,6 +91,19 @@ def can_link(directory: Path) -> bool:
         return error.errno in (errno.EACCES, errno.EROFS)
     trial.unlink()
     return True
+
+
+def put_link(staging: Path, path: Path, target: str) -> None:
+    """Put a symbolic link in place of what is at a path, in one step. Nothing is left in ``staging`` if that fails:
+    there it may lead somewhere else than where it belongs."""
+    temporary = temporary_in(staging)
+    files.make_link(temporary, target)
+    try:
+        files.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def hard_link(source: Path, target: Path) -> bool:

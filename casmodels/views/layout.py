@@ -78,12 +78,21 @@ def tree_listing(version: Version, files: Mapping[str, HubFile]) -> bytes:
     listed: dict[str, dict[str, Any]] = {}
     if isinstance(upstream, Mapping):
         for path, told in upstream.items():
-            listed[path] = _listed(int(told["size"]), str(told["blob_id"]), told.get("lfs_sha256"))
+            if _is_told(told):
+                listed[path] = _listed(told["size"], told["blob_id"], told.get("lfs_sha256"))
     for path, file in files.items():
         if path not in listed:
             listed[path] = _listed(file.size_bytes, file.blob_id, file.sha256.hex if file.is_large else None)
     document = {"format_version": 1, "files": {path: listed[path] for path in sorted(listed)}}
     return json.dumps(document, indent=1).encode("ascii") + b"\n"
+
+
+def _is_told(told: object) -> bool:
+    """Whether an entry of ``upstream_files`` says what one must: a record made by hand may hold anything."""
+    if not isinstance(told, Mapping):
+        return False
+    sha256 = told.get("lfs_sha256")
+    return type(told.get("size")) is int and isinstance(told.get("blob_id"), str) and isinstance(sha256, str | None)
 
 
 def _listed(size_bytes: int, blob_id: str, sha256: str | None) -> dict[str, Any]:

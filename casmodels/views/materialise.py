@@ -194,7 +194,8 @@ class Materialiser:
     def _copied(self, wanted: Wanted, temporary: Path) -> Written | None:
         """A copy of the file with the same content that this run has just written, if nobody has touched it since."""
         twin = self._twins.get(wanted.blob)
-        if twin is None:
+        # A tree that nobody checked may give one blob two sizes.
+        if twin is None or twin.wanted.size_bytes != wanted.size_bytes:
             return None
         try:
             source = os.open(self._root / twin.wanted.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -16,7 +16,7 @@ from casmodels.listings import Listing
 from casmodels.progress import Progress
 from casmodels.revisions import branches_of
 from casmodels.specs import commit_of
-from casmodels.views.clones import temporary_in
+from casmodels.views.clones import put_link, temporary_in
 from casmodels.views.contents import Observer, link_destination, link_target
 from casmodels.views.copies import Copies
 from casmodels.views.layout import (
@@ -163,7 +163,8 @@ class RepoFolder:
             status = self._status(where)
             if status is None or self._is_link_to_blob(where, status):
                 if status is None or link_target(self._directory / where) != text:
-                    self._make_link(where, text)
+                    put_link(self._staging, self._directory / where, text)
+                    self._made.append(where)
             elif not self._is_right(where, status, file):
                 self.foreign.append(where)
 
@@ -172,12 +173,6 @@ class RepoFolder:
 
     def _is_right(self, where: str, status: os.stat_result, file: HubFile) -> bool:
         return self._observer.holds(where, status, file.sha256, file.size_bytes)
-
-    def _make_link(self, where: str, text: str) -> None:
-        temporary = temporary_in(self._staging)
-        files.make_link(temporary, text)
-        files.rename(temporary, self._directory / where)
-        self._made.append(where)
 
     def _sync_names(self) -> None:
         sync_names(self._directory, self._made)

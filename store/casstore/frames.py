@@ -22,7 +22,9 @@ _RECIPE_HINT = struct.Struct("<32sQB20s")
 
 HEADER_BYTES = _FIELDS.size + CHECKSUM_BYTES
 MAX_RAW_BYTES = 1 << 30
-"""No frame decodes to more: a chunk has at most 8 MiB, and a record of this size would list 26 million chunks."""
+"""No frame decodes to more: a record of this size would list 26 million chunks."""
+MAX_CHUNK_BYTES = 8 << 20
+"""No chunk is cut larger, and so many are decoded at once that a larger one would cost more memory than there is."""
 
 
 class FrameKind(IntEnum):
@@ -101,7 +103,8 @@ def parse_fields(data: Buffer, offset: int, *, checksum_bytes: int = 0) -> Frame
         raise DamagedError("a frame header", "it is cut short or of no known kind") from error
     start = offset + _FIELDS.size + checksum_bytes
     hint = bytes(memoryview(data)[start : start + hint_length])
-    if len(hint) != hint_length or raw > MAX_RAW_BYTES:
+    most = MAX_CHUNK_BYTES if kind is FrameKind.CHUNK else MAX_RAW_BYTES
+    if len(hint) != hint_length or raw > most:
         raise DamagedError("a frame header", "its lengths cannot be")
     return FrameHeader(kind, digest, codec, raw, stored, b"" if base == _NO_BASE else base, cast, hint)
 

@@ -27,6 +27,8 @@ _MAX_STEPS = 4096
 """Steps after which a path is refused: honest ones take a few."""
 _MAX_TARGET_BYTES = 4095
 """No system holds a longer link."""
+_MAX_PATH_BYTES = 1 << 15
+"""No system opens a longer path; one of a hostile listing would take the square of its length in time."""
 
 
 class EntryKind(IntEnum):
@@ -188,7 +190,8 @@ def path_text(raw: bytes) -> str:
 
 def check_path(path: str) -> None:
     """Raise InvalidInputError unless the path is relative and stays inside its directory."""
-    path_bytes(path)
+    if len(path_bytes(path)) > _MAX_PATH_BYTES:
+        raise InvalidInputError(f"the path {path[:40]!r}… is longer than any system's")
     parts = path.split("/")
     if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise InvalidInputError(f"the path {path!r} is not a plain relative path")

@@ -75,11 +75,22 @@ class Version:
                 message=record["message"],
                 metadata=record["metadata"],
             )
-            if not isinstance(version.metadata, dict) or version.encoded != data:
+            if not _has_right_types(version) or version.encoded != data:
                 raise DamagedError(what, "it is not encoded as it should be")
             return version
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
             raise DamagedError(what, "it is not a version record") from error
+
+
+def _has_right_types(version: Version) -> bool:
+    """Whether the fields that JSON gave are what the class says, and the time is one that a clock can show."""
+    return (
+        isinstance(version.metadata, dict)
+        and isinstance(version.source, str)
+        and isinstance(version.message, str)
+        and type(version.created_ns) is int
+        and -(1 << 63) <= version.created_ns <= 1 << 63
+    )
 
 
 def _check_canonical(value: object) -> None:

@@ -67,8 +67,10 @@ def test_every_other_length_is_refused() -> None:
 
 
 def test_a_frame_that_claims_more_than_any_has_is_refused() -> None:
-    with pytest.raises(DamagedError, match="cannot be"):
-        parse_frame(as_bytes(FrameHeader(FrameKind.CHUNK, bytes(32), 0, (1 << 30) + 1, 0), b""))
+    for kind, most in ((FrameKind.CHUNK, 8 << 20), (FrameKind.TREE, 1 << 30)):
+        parse_frame(as_bytes(FrameHeader(kind, bytes(32), 0, most, 0), b""))
+        with pytest.raises(DamagedError, match="cannot be"):
+            parse_frame(as_bytes(FrameHeader(kind, bytes(32), 0, most + 1, 0), b""))
 
 
 def test_hints() -> None:

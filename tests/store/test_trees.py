@@ -40,6 +40,12 @@ def test_paths_that_are_not_plain_are_refused(path: str, make: object) -> None:
         Tree.of([make(path)])  # type: ignore[operator]
 
 
+def test_a_path_that_no_system_opens_is_refused_quickly() -> None:
+    Tree.of([file("a/" * 16_000 + "a")])
+    with pytest.raises(InvalidInputError, match="longer"):
+        Tree.of([file("a/" * 1_000_000 + "a")])
+
+
 @pytest.mark.parametrize(
     "paths", [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a", "a/b/c"), ("a", "a.b", "a/b"), ("a/b", "a/b/c/d", "a/c")]
 )

@@ -22,6 +22,7 @@ NOON = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ({"Retry-After": "Tue, 14 Nov 2023 23:14:20 +0100"}, 60.0),
         ({"Retry-After": "Tue, 14 Nov 2000 22:13:20 GMT"}, 0.0),
         ({"Retry-After": "Tue, 99 Nov 2023 22:13:20 GMT"}, None),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:13:20 +99999999999999999999"}, None),
         ({"RateLimit": '"api";r=0;t=55'}, 55.0),
         ({"RateLimit": '"api";r=10;t=55'}, None),
         ({"Retry-After": "3", "RateLimit": '"api";r=0;t=55'}, 3.0),

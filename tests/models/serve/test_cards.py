@@ -33,8 +33,8 @@ def test_what_is_no_card_says_nothing(text: str) -> None:
 
 
 def test_numbers_that_json_has_not_are_left_empty() -> None:
-    card = read_card("---\na: .nan\nb: [.inf, 1.5]\n---\n")
-    assert json.loads(json.dumps(card, allow_nan=False)).get("b") == [None, 1.5]
+    card = read_card("---\na: .nan\nb: [.inf, 1.5]\nc: 0x" + "f" * 5000 + "\n---\n")
+    assert json.loads(json.dumps(card, allow_nan=False)) == {"a": None, "b": [None, 1.5], "c": None}
 
 
 def test_a_card_that_unfolds_without_end_is_given_up() -> None:

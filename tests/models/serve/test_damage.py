@@ -10,6 +10,9 @@ import pytest
 from casmodels.serve.routes import encode
 from casstore.digests import sha256_digest
 from casstore.store import Store
+from casstore.testing.builders import version_key
+from casstore.trees import Entry, Tree
+from casstore.versions import Version
 from tests.models.serve.shelf import Hub, damage, put, wait_until
 
 WEIGHTS = random.Random(1).randbytes(20_000_000)
@@ -72,3 +75,14 @@ def test_leases_are_let_go(store: Store, served: Hub, chunks: int) -> None:
     served.ask(PATH, "HEAD")
     served.ask(PATH, Range="bytes=99999999-")
     wait_until(lambda: open_leases(store.layout.leases) == [])
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_tree_that_gives_a_file_another_size_is_damage(store: Store, served: Hub, wrong: int) -> None:
+    with store.writing() as tx:
+        size_bytes = tx.add_bytes(b"content", "a").info.size_bytes + wrong
+        tree = tx.add_tree(Tree((Entry.file("a", sha256_digest(b"content"), size_bytes),)))
+        version = tx.add_version(Version(tree, None, "test:", 1))
+        tx.set_ref(version_key("lies", version), version)
+        tx.commit()
+    assert served.ask("/lies/resolve/main/a").error == (500, "Damaged")

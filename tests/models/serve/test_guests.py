@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
@@ -146,3 +147,33 @@ def ask_and_wait(served: Hub, path: str, buffer_bytes: int = 4096) -> socket.soc
     guest.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     assert guest.recv(12) == b"HTTP/1.1 200"
     return guest
+
+
+def test_a_guest_who_takes_no_listing_is_let_go(store: Store) -> None:
+    put(store, "m", {f"{number:04}-{'w' * 240}": b"x" for number in range(1000)})
+    with (
+        hub(store, limits=Limits(stall_seconds=0.3)) as served,
+        socket.create_connection(served.address, timeout=20) as guest,
+    ):
+        guest.sendall(b"GET /api/models/m/tree/main HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 60)
+        time.sleep(1.5)
+        taken = bytearray()
+        with contextlib.suppress(ConnectionError):
+            while part := guest.recv(1 << 20):
+                taken += part
+    assert taken.count(b"HTTP/1.1 200") < 60
+
+
+def test_a_repository_of_a_name_that_is_no_text_is_not_there(store: Store, served: Hub) -> None:
+    for path in ("/api/models/%e0%80%ae", "/%ff/resolve/main/a", "/api/models/org/%ff%fe/refs"):
+        assert served.ask(path).error == (404, "RepoNotFound")
+
+
+@pytest.mark.parametrize("expected", [b"\xff\xfe", b"100-continue", b"tea"])
+def test_whatever_is_expected_is_answered(store: Store, served: Hub, expected: bytes) -> None:
+    put(store, "m", {"a": b"x"})
+    head = b"Host: 127.0.0.1\r\nConnection: close\r\nExpect: " + expected + b"\r\nContent-Length: 7\r\n\r\n"
+    with socket.create_connection(served.address, timeout=20) as guest:
+        guest.sendall(b"POST /api/models/m/paths-info/main HTTP/1.1\r\n" + head + b"paths=a")
+        answer = b"".join(iter(lambda: guest.recv(65536), b""))
+    assert answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200 OK")

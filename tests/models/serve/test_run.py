@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from casmodels.serve import server
+from casmodels.serve import guests
 from casmodels.serve.app import run
 from casstore.errors import InvalidInputError
 from casstore.leases import open_leases
@@ -105,12 +106,10 @@ def test_an_address_that_cannot_be_had_is_named(store: Store) -> None:
 
 
 def test_a_connection_that_asks_nothing_is_closed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(guests, "FIRST_SECONDS", 0.2)
     answers: list[bytes] = []
 
     def ready(line: str) -> None:
-        import threading
-
         threading.Thread(target=talk, args=(Hub(line.rpartition(" ")[2]),)).start()
 
     def talk(hub: Hub) -> None:
@@ -134,3 +133,24 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "run `pip install 'casmodels[serve]'`\n"
+
+
+def test_silent_connections_keep_nobody_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "MAX_CONNECTIONS", 5)
+    answers: list[int] = []
+
+    def ready(line: str) -> None:
+        threading.Thread(target=crowd, args=(Hub(line.rpartition(" ")[2]),)).start()
+
+    def crowd(hub: Hub) -> None:
+        with contextlib.ExitStack() as stack:
+            for number in range(20):
+                guest = stack.enter_context(socket.create_connection(hub.address, timeout=20))
+                if number % 2:
+                    guest.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    guest.recv(1000)
+            answers.extend(hub.ask("/healthz").status for _ in range(5))
+        signal.raise_signal(signal.SIGINT)
+
+    run(store, "127.0.0.1", 0, None, ready)
+    assert answers == [200] * 5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from casmodels.errors import (
     UpstreamError,
     WrongBytesError,
 )
+from casmodels.sources import bounds
 from casmodels.sources.hub import HubSource
 from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import InvalidInputError, StoreError
@@ -465,3 +467,46 @@ def test_an_endpoint_beats_the_mirror(hub: FakeHub, mirror: FakeHub) -> None:
 def test_the_public_hub_is_the_default() -> None:
     made = HubSource(mirror="https://mirror.example/")
     assert (made.endpoint, made.mirror) == (HUB_ENDPOINT, "https://mirror.example")
+
+
+@pytest.mark.parametrize("answer", [b"[" * 200_000, b" " * (33 << 20) + b"{}"], ids=["deep", "long"])
+def test_an_answer_that_is_too_deep_or_too_long_is_refused(hub: FakeHub, answer: bytes) -> None:
+    hub.files["/api/models/org/name/revision/main"] = answer
+    with pytest.raises(UpstreamError, match="answered"):
+        source(hub).resolve("org/name")
+
+
+def test_an_answer_that_is_compressed_is_refused(hub: FakeHub) -> None:
+    hub.files["/api/models/org/name/revision/main"] = b"{}"
+    hub.fault("/api/models/org/name/revision/main", Fault(encoding="gzip"))
+    with pytest.raises(UpstreamError, match="compressed"):
+        source(hub).resolve("org/name")
+
+
+_DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize("card", [True, 7, "text", [1], {"to_dict": 1, "get": 2}, {"deep": _DEEP}])
+def test_a_card_that_is_none_says_nothing(hub: FakeHub, card: Any) -> None:
+    hub.add("org/name", FILES, card=card)
+    hubs = source(hub)
+    assert hubs.listing(hubs.resolve("org/name")).licence is None
+
+
+def test_pages_without_end_are_given_up(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "_MOST_BYTES", 20_000)
+    hub.siblings_have_blobs = False
+    hub.page_entries = 1
+    hub.add("org/name", {str(number): b"" for number in range(100)})
+    hubs = source(hub)
+    resolved = hubs.resolve("org/name")
+    with pytest.raises(UpstreamError, match="more than any repo's description has"):
+        hubs.listing(resolved)
+    assert len(hub.seen) < 30
+
+
+def test_an_answer_that_takes_for_ever_is_given_up() -> None:
+    now = iter(range(0, 10_000, 100))
+    budget = bounds.Budget("hub", clock=lambda: next(now))
+    with pytest.raises(UpstreamError, match="too long"):
+        list(budget.bounded(itertools.repeat(b"x")))

@@ -488,3 +488,11 @@ def test_a_wrong_byte_in_the_store_is_named_and_never_comes_out(
     with pytest.raises(DamagedError, match=r"model\.bin.*chunk [0-9a-f]{64}.*do not match"):
         shelf.checkout(version, tmp_path / "out")
     assert "model.bin" not in listing(tmp_path / "out")
+
+
+def test_a_link_that_cannot_be_put_in_place_leaves_nothing(shelf: Any, tmp_path: Path) -> None:
+    """Under its temporary name it would lead out of the directory."""
+    version = shelf.put("mine", {f"a/b/{'n' * 300}": "../../c", "c": b""})
+    with pytest.raises(InvalidInputError, match="cannot be a name"):
+        shelf.checkout(version, tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()] == []

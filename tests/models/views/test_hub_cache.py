@@ -401,3 +401,13 @@ def test_a_kill_at_any_moment_leaves_no_half_snapshot_under_a_ref(
         if survived:
             return
     raise AssertionError("the run never came to its end")
+
+
+@pytest.mark.parametrize(
+    "upstream", [5, {"a": 5}, {"a": {}}, {"a": {"size": "x", "blob_id": 7}}, {"../up": {"size": 1}}]
+)
+def test_upstream_files_that_are_none_are_overlooked(shelf: Any, tmp_path: Path, upstream: Any) -> None:
+    version = shelf.put("org/model", {"a": b"x"}, revision=COMMIT, upstream_files=upstream)
+    shelf.add(shelf.view(tmp_path / "home"), ("org/model", version))
+    trees = tmp_path / "home" / "hub" / "models--org--model" / "trees"
+    assert list(json.loads((trees / f"{COMMIT}.json").read_text())["files"]) == ["a"]

@@ -13,6 +13,12 @@ from casmodels import config
 from casmodels.library import Store
 from casstore import files
 from casstore.blobs import BlobReader
+from casstore.digests import sha256_digest
+from casstore.errors import DamagedError
+from casstore.store import Store as Engine
+from casstore.testing.builders import version_key
+from casstore.trees import Entry, Tree
+from casstore.versions import Version
 
 CONTENT = os.urandom(300_000)
 
@@ -94,3 +100,16 @@ def test_a_twin_that_is_changed_meanwhile_is_not_copied(
     store.checkout("mine", tmp_path / "out")
     assert (tmp_path / "out" / "b.bin").read_bytes() == CONTENT
     assert len(decoded) == 3
+
+
+def test_a_tree_that_gives_one_blob_two_sizes_is_damaged(tmp_path: Path, store: Store) -> None:
+    digest = sha256_digest(CONTENT)
+    tree = Tree((Entry.file("a.bin", digest, len(CONTENT)), Entry.file("b.bin", digest, len(CONTENT) - 1)))
+    with Engine.open(tmp_path / "store", create=True) as engine, engine.writing() as tx:
+        tx.add_bytes(CONTENT, "a.bin")
+        version = tx.add_version(Version(tx.add_tree(tree), None, "test:", 1))
+        tx.set_ref(version_key("mine", version), version)
+        tx.commit()
+    with pytest.raises(DamagedError, match=r"b\.bin"):
+        store.checkout("mine", tmp_path / "out")
+    assert not (tmp_path / "out" / "b.bin").exists()
