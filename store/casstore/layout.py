@@ -50,6 +50,11 @@ class Layout:
         return self.root / "downloads"
 
     @property
+    def reserve(self) -> Path:
+        """Room for those who make room on a full disk."""
+        return self.root / "reserve"
+
+    @property
     def commit_lock(self) -> Path:
         """Held while committing."""
         return self.root / "commit.lock"

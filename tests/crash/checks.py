@@ -12,7 +12,7 @@ from casstore.packs import list_packs
 from casstore.testing.builders import all_contents, put
 from tests.crash.operations import EXPECTED, OPERATIONS, expected_new, opened, tree
 
-_KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs"}
+_KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs", "reserve"}
 
 
 def check_survival(path: Path, operation: str, acknowledged: frozenset[str] = frozenset()) -> None:
