@@ -111,7 +111,7 @@ class Reader:
 
 
 def _size_bytes(path: Path) -> int:
-    """A file's own size; 0 when it is not there, or has just gone, as SQLite's log does when another closes the index."""
+    """A file's own size; 0 when it is not there, or has just gone: SQLite's log does when another closes the index."""
     try:
         return path.lstat().st_size
     except FileNotFoundError:

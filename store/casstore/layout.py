@@ -125,6 +125,6 @@ class Layout:
 
 
 _MADE_BEFORE_THE_MARK = re.compile(
-    r"packs|leases|downloads|journal|commit\.lock|index\.sqlite3(\.new)?(-wal|-shm|-journal)?|\.(FORMAT|journal)\..*\.tmp"
+    r"packs|leases|downloads|journal|reserve|commit\.lock|index\.sqlite3(\.new)?(-wal|-shm|-journal)?|\.(FORMAT|journal)\..*\.tmp"
 )
 """What a creation that was killed may leave: none of it counts without the mark."""

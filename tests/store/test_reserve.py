@@ -70,7 +70,7 @@ def test_on_a_full_disk_it_gives_its_room_to_the_index_and_takes_it_back(store: 
 @pytest.mark.usefixtures("full")
 def test_nothing_fails_because_it_cannot_be_made_again(store: Store) -> None:
     with hooked(Failing(errno.ENOSPC, path_part="/reserve")), Store.open(store.path) as again:
-        assert [files for files in all_contents(again).values()] == [FILES]
+        assert list(all_contents(again).values()) == [FILES]
     assert store.layout.reserve.exists()  # it could not be unlinked
     store.layout.reserve.unlink()
     with hooked(Failing(errno.ENOSPC, "write", "/reserve")), Store.open(store.path) as again:

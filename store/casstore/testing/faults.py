@@ -92,13 +92,14 @@ class ShortWrites:
         return self.seen == self.at + 1
 
     def _write(self, descriptor: int, data: Buffer) -> int:
-        if self._is_hit():
-            data = memoryview(data)[: len(data) // 2]
-        return int(self._real[0](descriptor, data))
+        return self._write_half(descriptor, data) if self._is_hit() else int(self._real[0](descriptor, data))
+
+    def _write_half(self, descriptor: int, data: Buffer) -> int:
+        return int(self._real[0](descriptor, memoryview(data)[: len(data) // 2]))
 
     def _writev(self, descriptor: int, parts: Sequence[Buffer]) -> int:
         if self._is_hit():
-            return self._real[0](descriptor, memoryview(parts[0])[: len(parts[0]) // 2])
+            return self._write_half(descriptor, parts[0])
         return int(self._real[1](descriptor, parts))
 
     def _copy(self, source: int, descriptor: int, length: int, *offsets: int) -> int:

@@ -16,20 +16,23 @@ from pathlib import Path
 from typing import Final
 
 from tests.hub import FakeHub
+from tests.quick_disk import quick_directory
 from tests.torture.groups.faults import commands, full_disk, sweeps
 from tests.torture.groups.faults.driver import Driver, can_trace
 from tests.torture.plan import Mutation, Outcome, Plan
 
 _POINTS: Final = 110
 """Of each command and each kind of fault, where there are as many calls."""
-_ROOMS: Final = (0, 4096, 65536)
+_FULL_DISK: Final = (tuple(commands.COMMANDS), (0, 4096, 65536, 1 << 20))
+_SHORT_DISK: Final = (("gc", "verify", "checkpoint"), (0,))
+"""Which commands are run with how many bytes left."""
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
-    """Every kind of fault in turn."""
-    with FakeHub() as hub:
-        environ = _environ(plan.work, hub)
-        scene, template = plan.work / "scene", plan.work / "template"
+    """Every kind of fault in turn. In memory, since it is no power that fails."""
+    with quick_directory() as work, FakeHub() as hub:
+        environ = _environ(work, hub)
+        scene, template = work / "scene", work / "template"
         commands.make(scene, hub, environ, plan.random("scene"))
         scene.rename(template)
         with Driver(scene, template, environ) as driver:
@@ -41,7 +44,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
             yield _outcome("a write takes only half", sweeps.short_writes(driver, writes, _choice(plan, "short")))
             yield _outcome("few files may be open", sweeps.few_files(driver, _choice(plan, "files")))
             shutil.rmtree(scene)
-        yield from _full_disks(plan, environ, template)
+            yield from _full_disks(plan, driver, work / "image")
 
 
 def _outside(plan: Plan, driver: Driver) -> Iterator[Outcome]:
@@ -54,17 +57,15 @@ def _outside(plan: Plan, driver: Driver) -> Iterator[Outcome]:
             yield _outcome(what, sweeps.outside(driver, kind, _choice(plan, kind.what)))
 
 
-def _full_disks(plan: Plan, environ: dict[str, str], template: Path) -> Iterator[Outcome]:
+def _full_disks(plan: Plan, driver: Driver, image: Path) -> Iterator[Outcome]:
     for system in ("tmpfs",) if plan.is_short else ("tmpfs", "ext4"):
-        what = f"a full {system}"
         # At the place where the scene was made: the store knows directories outside by their paths.
-        scene = plan.work / "scene"
-        with full_disk.mounted(system, scene, plan.work / "image") as is_there:
-            if not is_there:
+        with full_disk.mounted(system, driver.scene, image) as is_there:
+            what = f"a full {system}"
+            if is_there:
+                yield _outcome(what, full_disk.on_a_full_disk(driver, *_SHORT_DISK if plan.is_short else _FULL_DISK))
+            else:
                 yield Outcome(what, 0, note=f"not done: nobody may mount a {system} here")
-                continue
-            with Driver(scene, template, environ) as driver:
-                yield _outcome(what, full_disk.on_a_full_disk(driver, _ROOMS[:1] if plan.is_short else _ROOMS))
 
 
 def _choice(plan: Plan, sweep: str) -> sweeps.Choice:

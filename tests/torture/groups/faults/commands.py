@@ -13,6 +13,7 @@ from pathlib import Path
 
 from casmodels import config
 from casmodels.library import PullOptions, Store
+from casmodels.results import EntryResult
 from tests.hub import FakeHub
 
 REPO = "org/name"
@@ -143,12 +144,12 @@ def make(directory: Path, hub: FakeHub, environ: Mapping[str, str], chance: rand
             (model / "same.bin").write_bytes(b"same" * 3000)
             store.checkpoint(name, model)
         store.remove("garbage")
-        store.checkout("kept~1", directory / "out")
+        store.checkout("kept@~1", directory / "out")
         (directory / "out" / _OWN_FILE).write_bytes(_OWN_TEXT)
         versions = {f"{each.name}@{each.version}": each for each in store.versions()}
         record = {
             "versions": {target: _digests_of(store, target) for target in versions},
-            "before": _digests_of(store, "kept~1"),
+            "before": _digests_of(store, "kept@~1"),
             "after": _digests_of(store, "kept"),
             "upstream": {path: hashlib.sha256(data).hexdigest() for path, data in upstream.items()},
         }
@@ -173,7 +174,8 @@ def _record(directory: Path) -> Path:
 def _digests_of(store: Store, target: str) -> dict[str, str]:
     return {
         entry.path: hashlib.sha256(b"".join(store.cat(target, entry.path))).hexdigest()
-        for entry in store.ls(target)  # type: ignore[union-attr]
+        for entry in store.ls(target)
+        if isinstance(entry, EntryResult)
     }
 
 

@@ -191,9 +191,9 @@ def verdict(command: str, ended: Ended, allowed: frozenset[int]) -> str | None:
     if any(call for call in ended.injected if ".err>" in call):
         return None  # there was nobody to tell
     said = ended.err.splitlines()
-    if ended.status == 0 or (ended.status in COMMANDS[command].again and not ended.injected):
+    if ended.status == 0:
         return f"succeeds and says {said[0]}" if said else None
-    if ended.status not in allowed:
+    if ended.status not in allowed | COMMANDS[command].again:
         return f"ends with {ended.status}: {_last_line(ended.err)}"
     if len(said) != 1 or not said[0].startswith("error: "):
         return f"says {len(said)} lines instead of one: {ended.err!r}"

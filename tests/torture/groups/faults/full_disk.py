@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.torture.groups.faults.commands import COMMANDS, put_back
@@ -54,10 +54,10 @@ def fill(directory: Path, keep_bytes: int = 0) -> Path:
     return filler
 
 
-def on_a_full_disk(driver: Driver, rooms: tuple[int, ...]) -> Iterator[str | None]:
+def on_a_full_disk(driver: Driver, commands: Sequence[str], rooms: Sequence[int]) -> Iterator[str | None]:
     """Run each command twice with so much room left, and then with room again."""
     for room in rooms:
-        for command in COMMANDS:
+        for command in commands:
             put_back(driver.scene, driver.template)
             filler = fill(driver.scene, room)
             yield _run_full(driver, command, room)

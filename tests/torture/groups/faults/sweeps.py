@@ -19,6 +19,8 @@ _CHANGES = ("mkdir", "rename", "symlink", "link", "ftruncate", "copy_file_range"
 _READS = ("read", "pread64", "getdents64", "openat", "unlink")
 _CLASSES = {name: names[0] for names in (_SYNCS, _WRITES, _CHANGES, _READS) for name in names}
 _INDEX = re.compile(r"/index\.sqlite3[^/]*>")
+_BELOW = re.compile(r"(?<=packs)/.*|(?<=leases)/.*|(?<=downloads)/.*|(?<=out)/.*|(?<=hf)/.*")
+"""What is below a directory in which names are random, or many."""
 _SEAM = ("ENOSPC", "EIO", "EROFS")
 _FEWEST_FILES, _MOST_FILES = 4, 40
 _FULL = frozenset({5})
@@ -107,9 +109,8 @@ class _Call:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What is done, to what sort of file."""
-        parts = self.path.split("/scene/", 1)[-1].split("/")
-        return self.operation, "/".join(parts[:2])
+        """What is done, and in which directory of the store or beside it."""
+        return self.operation, _BELOW.sub("", self.path.rpartition("/scene/")[2])
 
 
 def through_the_seam(
@@ -145,7 +146,7 @@ def short_writes(driver: Driver, writes: Mapping[str, int], choice: Choice) -> I
 def few_files(driver: Driver, choice: Choice) -> Iterator[str | None]:
     """Let a command have no more than so many files open (`ulimit -n`)."""
     every = [(command, limit) for command in COMMANDS for limit in range(_FEWEST_FILES, _MOST_FILES)]
-    for command, limit in choice.of(every, lambda point: point[0], lambda point: point[0]):
+    for command, limit in choice.of(every, lambda point: point[0], lambda point: point[1] // 12):
         yield _judged(driver, command, {"limit": limit}, frozenset({5, 6}))
 
 
