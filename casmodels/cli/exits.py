@@ -49,7 +49,7 @@ _CLASSES: tuple[tuple[type[Exception], Exit], ...] = (
     (ConnectionError, Exit.UPSTREAM),
     (TimeoutError, Exit.UPSTREAM),
 )
-_UNUSABLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOLCK}
+_UNUSABLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOLCK, errno.EMFILE, errno.ENFILE}
 
 
 def exit_of_error(error: Exception) -> Exit:

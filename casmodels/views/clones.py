@@ -18,6 +18,7 @@ from casstore import files
 
 _FICLONE: Final = 0x40049409
 """Linux, include/uapi/linux/fs.h: _IOW(0x94, 9, int)."""
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _PROBE_BYTES: Final = 1 << 16
 
 
@@ -88,7 +89,11 @@ def can_link(directory: Path) -> bool:
     except NotImplementedError:
         return False
     except OSError as error:
-        return error.errno in (errno.EACCES, errno.EROFS)
+        if error.errno in _NO_LINKS:
+            return False
+        if error.errno in (errno.EACCES, errno.EROFS):
+            return True
+        raise files.explain(error, directory) or error from error
     trial.unlink()
     return True
 

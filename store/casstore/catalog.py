@@ -85,7 +85,7 @@ class Reader:
         index_bytes = sum(_size_bytes(path) for path in layout.root.glob("index.sqlite3*"))
         if versions is None:
             chunks, raw_bytes, _ = rows.totals()
-            others = sum(path.stat().st_size for path in (layout.journal, layout.mark))
+            others = sum(map(_size_bytes, (layout.journal, layout.mark, layout.reserve)))
             stored_bytes = rows.packs_bytes() + index_bytes + others
             return Usage(chunks, raw_bytes, stored_bytes, index_bytes, tuple(rows.by_codec()))
         with Reach(self._engine.ledger.database) as reach:
@@ -111,7 +111,7 @@ class Reader:
 
 
 def _size_bytes(path: Path) -> int:
-    """A file's own size; 0 when it has just gone, as SQLite's log does when another process closes the index."""
+    """A file's own size; 0 when it is not there, or has just gone: SQLite's log does when another closes the index."""
     try:
         return path.lstat().st_size
     except FileNotFoundError:

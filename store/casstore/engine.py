@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from casstore import codecs
+from casstore import codecs, files
 from casstore.buffers import Buffer
 from casstore.digests import BLAKE3, Digest, blake3_digest
 from casstore.errors import DamagedError, FailedError, NotFoundError
@@ -16,7 +16,7 @@ from casstore.frames import FrameHeader, FrameKind, parse_frame
 from casstore.index.rows import FrameRow
 from casstore.layout import Layout
 from casstore.ledger import Ledger
-from casstore.packs import PackReader
+from casstore.packs import PackReader, PackWriter, pack_path
 from casstore.workers import Workers
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class Engine:
     sealer: ThreadPoolExecutor
     settings: Settings
     finder: SpanFinder
+
+    def begin_pack(self) -> PackWriter:
+        """A new pack. Raises FullError where not even the reserve finds room, whose own room packs must not take."""
+        self.ledger.reserve.fill()
+        return PackWriter(self.layout.packs, self.ledger.sequence)
 
     def content(self, kind: FrameKind, digest: bytes, *, check: bool = True, out: memoryview | None = None) -> Buffer:
         """The content of a frame, decoded and checked against its digest.
@@ -110,7 +115,8 @@ class Engine:
         except OSError as error:
             if error.errno == errno.EIO:
                 raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
-            raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
+            known = files.explain(error, pack_path(self.layout.packs, row.pack))
+            raise known or FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
         except DamagedError as error:
             raise DamagedError(what, error.reason) from error
 

@@ -109,6 +109,27 @@ class FullError(UnusableStoreError):
     kind = "full"
 
 
+class DiskError(UnusableStoreError):
+    """The disk fails to read or write."""
+
+    kind = "io"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, remedy="the disk may be failing: look into the system's log, and save what is on it")
+
+
+class TooManyFilesError(UnusableStoreError):
+    """The process, or the machine, may open no more files."""
+
+    kind = "too-many-files"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} cannot be opened: too many files are open",
+            remedy="raise the limit (`ulimit -n`), or close other programs",
+        )
+
+
 class NotWritableError(UnusableStoreError):
     """The store or a target directory may not be written."""
 

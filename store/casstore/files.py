@@ -1,7 +1,7 @@
 """The seam: the only place that writes, fsyncs, renames, truncates and unlinks.
 
 Everything durable goes through these functions, so that a test can count, fail, tear or kill at every single call
-(`casstore.testing.faults`). An OSError that means "full" or "not writable" leaves here as the engine's own error.
+(`casstore.testing.faults`). An OSError that has a well-known remedy leaves here as the engine's own error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from casstore.buffers import Buffer
-from casstore.errors import FullError, NotWritableError, StoreError
+from casstore.errors import DiskError, FullError, NotWritableError, StoreError, TooManyFilesError
 
 Hook: TypeAlias = Callable[[str, str], None]
 """Called with the operation's name and the path before each call that changes the disk."""
@@ -27,6 +27,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _COPY_BYTES = 1 << 20
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
 
 
 def set_hook(hook: Hook | None) -> Hook | None:
@@ -50,12 +51,16 @@ def explain(error: OSError, path: str | Path) -> StoreError | None:
         )
     if error.errno in _NOT_WRITABLE:
         return NotWritableError(f"{path} is not writable", remedy="check who owns it and how it is mounted")
+    if error.errno == errno.EIO:
+        return DiskError(f"{path} cannot be read or written: input/output error")
+    if error.errno in _TOO_MANY:
+        return TooManyFilesError(str(path))
     return None
 
 
 @contextlib.contextmanager
 def translated(path: str | Path) -> Iterator[None]:
-    """Turn an OSError from inside into FullError or NotWritableError where it is one."""
+    """Turn an OSError from inside into the engine's own where `explain` knows one."""
     try:
         yield
     except OSError as error:

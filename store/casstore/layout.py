@@ -50,6 +50,11 @@ class Layout:
         return self.root / "downloads"
 
     @property
+    def reserve(self) -> Path:
+        """Room for those who make room on a full disk."""
+        return self.root / "reserve"
+
+    @property
     def commit_lock(self) -> Path:
         """Held while committing."""
         return self.root / "commit.lock"
@@ -120,6 +125,6 @@ class Layout:
 
 
 _MADE_BEFORE_THE_MARK = re.compile(
-    r"packs|leases|downloads|journal|commit\.lock|index\.sqlite3(\.new)?(-wal|-shm|-journal)?|\.(FORMAT|journal)\..*\.tmp"
+    r"packs|leases|downloads|journal|reserve|commit\.lock|index\.sqlite3(\.new)?(-wal|-shm|-journal)?|\.(FORMAT|journal)\..*\.tmp"
 )
 """What a creation that was killed may leave: none of it counts without the mark."""

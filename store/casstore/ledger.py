@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import dropwhile
 from pathlib import Path
 
+from casstore import files
 from casstore.digests import Digest
 from casstore.errors import BusyError, DamagedError, FailedError, NeedsRepairError, StoreError
 from casstore.frames import FrameKind
@@ -23,6 +24,7 @@ from casstore.layout import Layout
 from casstore.leases import exclusive
 from casstore.packs import SealedPack, list_packs, pack_path, read_frames, read_pack_sequence
 from casstore.refs import RefKey
+from casstore.reserve import Reserve
 
 _WAIT_SECONDS = 120.0
 _REWRITE_BYTES = 8 << 20
@@ -69,7 +71,9 @@ class Ledger:
         self._thread_lock = threading.RLock()
         self.journal = Journal(layout.journal)
         self._inode = layout.index.stat().st_ino  # before it is opened: one replaced in between must not look current
-        self.database = Database(layout.index)
+        self.reserve = Reserve(layout)
+        with self.reserve.lent():
+            self.database = Database(layout.index)
         self.rows = Rows(self.database)
         self.refs = RefRows(self.database)
         self.meta = Meta(self.database)
@@ -111,12 +115,13 @@ class Ledger:
         with self._thread_lock, exclusive(self._layout.commit_lock, _WAIT_SECONDS, busy=busy):
             if self.is_replaced():
                 raise BusyError(f"the store {self._layout.root} was repaired meanwhile", remedy="run the command again")
-            with self.database.writing():
-                self._catch_up()
-                yield
-            # The change stands, so a full disk must not make it look failed now; the next change tries this again.
-            with contextlib.suppress(StoreError, OSError):
-                self._keep_small()
+            with self.reserve.lent():
+                with self.database.writing():
+                    self._catch_up()
+                    yield
+                # The change stands, so a full disk must not make it look failed now; the next change tries this again.
+                with contextlib.suppress(StoreError, OSError):
+                    self._keep_small()
 
     def check_packs(self) -> None:
         """Raise NeedsRepairError when a pack was begun after the journal's end: the journal is an old copy."""
@@ -149,7 +154,8 @@ class Ledger:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(Exception):
                 stack.enter_context(exclusive(self._layout.commit_lock, 1.0, busy="closing"))
-            self.database.close()
+            with self.reserve.lent():
+                self.database.close()
 
     def _moved_on(self, position: Position) -> bool:
         """Whether somebody committed since; then the journal's end is not the one that was compared with."""
@@ -244,4 +250,5 @@ def sealed_pack(packs: Path, pack_id: bytes) -> SealedPack:
     except FileNotFoundError as error:
         raise NeedsRepairError(f"the pack {path.name} is missing") from error
     except OSError as error:
-        raise FailedError(f"the pack {path.name} cannot be read: {error.strerror}") from error
+        known = files.explain(error, path)
+        raise known or FailedError(f"the pack {path.name} cannot be read: {error.strerror}") from error

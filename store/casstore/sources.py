@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from casstore import files
 from casstore.errors import ChangedWhileReadError, FailedError, InvalidInputError, NotFoundError
 
 
@@ -80,8 +81,10 @@ def open_source(path: Path) -> Iterator[FileSource]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} does not exist") from error
-    except OSError as error:
+    except PermissionError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise files.explain(error, path) or InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
     try:
         source = FileSource(descriptor, str(path))
         if not stat.S_ISREG(source.status.st_mode):

@@ -276,7 +276,7 @@ class Transaction(Reader):
         with self._failing_for_good():
             if self._pack is None:
                 self._enter_sealed()
-                self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
+                self._pack = self._engine.begin_pack()
                 self._pending.begin(self._pack)
             self._pending.add(self._pack, self._pack.append(frame))
             self.added_bytes += frame.header.frame_length

@@ -12,7 +12,7 @@ from casstore.packs import list_packs
 from casstore.testing.builders import all_contents, put
 from tests.crash.operations import EXPECTED, OPERATIONS, expected_new, opened, tree
 
-KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs"}
+KNOWN = {"FORMAT", "commit.lock", "downloads", "journal", "leases", "maintenance.lock", "packs", "reserve"}
 """What may lie in a store's directory, the index aside, once a gc has been there."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casstore import files
-from casstore.errors import FullError, NotWritableError
+from casstore.errors import DiskError, FullError, NotWritableError, TooManyFilesError
 from casstore.testing.faults import Failing, Recording, hooked
 
 
@@ -35,7 +35,10 @@ def test_the_hook_sees_every_call_and_is_given_back(tmp_path: Path) -> None:
         (errno.EROFS, NotWritableError),
         (errno.EACCES, NotWritableError),
         (errno.EPERM, NotWritableError),
-        (errno.EIO, OSError),
+        (errno.EIO, DiskError),
+        (errno.EMFILE, TooManyFilesError),
+        (errno.ENFILE, TooManyFilesError),
+        (errno.ENXIO, OSError),
     ],
 )
 def test_a_write_that_fails_leaves_the_old_file_alone(

@@ -186,7 +186,7 @@ def test_every_kind_state_and_table_is_described() -> None:
 def test_every_file_of_a_store_is_described() -> None:
     layout = Layout(Path("store"))
     for path in (layout.mark, layout.journal, layout.index, layout.packs, layout.leases, layout.downloads,
-                 layout.commit_lock, layout.maintenance_lock):  # fmt: skip
+                 layout.commit_lock, layout.maintenance_lock, layout.reserve):  # fmt: skip
         assert re.search(rf"^    {re.escape(path.name)}[ /]", DOCUMENT, re.MULTILINE), path.name
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from casstore import ledger as module
-from casstore.errors import BusyError, FullError, NeedsRepairError, StoreError
+from casstore.errors import BusyError, DiskError, FullError, NeedsRepairError, StoreError
 from casstore.index.database import Database, replace_database
 from casstore.journal import Journal
 from casstore.maintenance import gc
@@ -124,7 +124,7 @@ def test_an_append_that_could_not_be_taken_back_stands(store: Store, opened: Ope
         if path == str(root / "journal") and operation in ("fsync", "truncate"):
             raise OSError(errno.EIO, "I/O error", path)
 
-    with hooked(fail), pytest.raises(OSError, match="I/O"):
+    with hooked(fail), pytest.raises(DiskError):
         put(store, "a", A)
     assert len(all_contents(opened())) == 1
     assert sound(store)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from casstore.errors import ChangedWhileReadError, FailedError, InvalidInputError, NotFoundError
+from casstore.errors import (
+    ChangedWhileReadError,
+    FailedError,
+    InvalidInputError,
+    NotFoundError,
+    TooManyFilesError,
+)
 from casstore.sources import BytesSource, open_source
 
 
@@ -87,4 +93,14 @@ def test_only_regular_files(tmp_path: Path) -> None:
         pass
     (tmp_path / "link").symlink_to("link")
     with pytest.raises(InvalidInputError), open_source(tmp_path / "link"):
+        pass
+
+
+def test_too_many_open_files_are_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(TooManyFilesError), open_source(tmp_path / "a"):
         pass

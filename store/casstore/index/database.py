@@ -14,6 +14,7 @@ from typing import Any
 from casstore import files
 from casstore.errors import (
     BusyError,
+    DiskError,
     FailedError,
     FullError,
     NeedsRepairError,
@@ -26,6 +27,8 @@ from casstore.index import schema
 _WAIT_SECONDS = 60
 _WAL_LIMIT_BYTES = 4 << 20
 _CACHE_KIB = 8192
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+"""The second where SQLite's file beside the log, which it maps into memory, finds no room."""
 
 
 class Database:
@@ -152,11 +155,16 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         text = str(error)
-        if "full" in text or "disk I/O" in text:
-            raise FullError(f"the index {path} cannot grow: {text}", remedy="free some space") from error
+        if "full" in text or getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
+            raise FullError(
+                f"the index {path} cannot grow: {text}", remedy="free some space, then run the same command again"
+            ) from error
+        if "disk I/O" in text:
+            raise DiskError(f"the index {path} cannot be read or written: {text}") from error
         if "readonly" in text or "unable to open" in text:
             raise NotWritableError(
-                f"the index {path} is not writable: {text}", remedy="check who owns it and how it is mounted"
+                f"the index {path} is not writable: {text}",
+                remedy="check who owns it, how it is mounted, and how many files may be open (`ulimit -n`)",
             ) from error
         if "locked" in text or "busy" in text:
             raise BusyError(f"the index {path} is busy", remedy="try again") from error

@@ -127,7 +127,7 @@ class _Mover:
     def add(self, row: FrameRow, frame: Frame) -> None:
         """Move the row's content into a frame."""
         if self._pack is None:
-            self._pack = PackWriter(self._engine.layout.packs, self._engine.ledger.sequence)
+            self._pack = self._engine.begin_pack()
         self._pack.append(frame)
         self._places[row.kind, row.digest] = (row.pack, row.offset)
         self.added += 1

@@ -19,6 +19,7 @@ from casstore.leases import exclusive, open_leases, wait_for_leases
 from casstore.ledger import sealed_pack
 from casstore.maintenance.wholeness import adopt_versions, mark_what_is_not_whole
 from casstore.packs import PackReader, list_packs, pack_path, read_pack_sequence
+from casstore.reserve import Reserve
 
 _LOCK_WAIT_SECONDS = 10.0
 
@@ -70,7 +71,7 @@ def rebuild(layout: Layout, *, wait_seconds: float = 60.0) -> Rebuilt:
         while True:
             # Not under the commit lock, which those who hold the leases may need in order to end.
             wait_for_leases(layout.leases, open_leases(layout.leases), deadline - time.monotonic())
-            with exclusive(layout.commit_lock, _LOCK_WAIT_SECONDS, busy=busy.message):
+            with exclusive(layout.commit_lock, _LOCK_WAIT_SECONDS, busy=busy.message), Reserve(layout).lent():
                 if not open_leases(layout.leases):
                     return _rebuild(layout)
             if time.monotonic() >= deadline:

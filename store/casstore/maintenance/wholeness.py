@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 
+from casstore import files
 from casstore.digests import BLAKE3, Digest
 from casstore.engine import decoded
 from casstore.errors import DamagedError, FailedError, InvalidInputError
@@ -120,4 +121,5 @@ def _read(packs: PackReader, row: FrameRow) -> bytes:
     except OSError as error:
         if error.errno in (errno.EIO, errno.ENOENT):
             raise DamagedError(f"pack {row.pack.hex()}", f"it cannot be read: {error.strerror}") from error
-        raise FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
+        known = files.explain(error, f"pack {row.pack.hex()}")
+        raise known or FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error

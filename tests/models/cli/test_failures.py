@@ -24,11 +24,13 @@ from casmodels.results import Damage, ErrorResult, PullStatus, RepairResult, Ver
 from casstore.errors import (
     BusyError,
     DamagedError,
+    DiskError,
     FailedError,
     FullError,
     InvalidInputError,
     NewerFormatError,
     StoreError,
+    TooManyFilesError,
 )
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import PULLED
@@ -46,7 +48,10 @@ ERRORS: list[tuple[Exception, int, str]] = [
     (NewerFormatError("no"), 5, "newer-format"),
     (NetworkError("no"), 6, "network"),
     (AccessError("no"), 6, "access"),
+    (DiskError("no"), 5, "io"),
+    (TooManyFilesError("/x"), 5, "too-many-files"),
     (OSError(errno.ENOSPC, "No space left on device", "/x"), 5, "io"),
+    (OSError(errno.EMFILE, "Too many open files", "/x"), 5, "io"),
     (PermissionError(errno.EACCES, "Permission denied", "/x"), 5, "io"),
     (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"), 3, "io"),
     (ConnectionResetError(errno.ECONNRESET, "Connection reset"), 6, "io"),

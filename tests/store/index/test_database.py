@@ -15,10 +15,12 @@ import pytest
 from casstore import files
 from casstore.errors import (
     BusyError,
+    DiskError,
     FullError,
     NeedsRepairError,
     NewerFormatError,
     NotWritableError,
+    StoreError,
     UnfitFileSystemError,
 )
 from casstore.index import database as module
@@ -117,6 +119,19 @@ def test_a_full_disk(path: Path) -> None:
         database.execute_many("INSERT INTO meta VALUES (?, ?)", ((str(number), "x" * 1000) for number in range(100)))
     assert database.execute("SELECT * FROM meta") == []
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(sqlite3.SQLITE_IOERR_SHMSIZE, FullError), (sqlite3.SQLITE_IOERR_WRITE, DiskError)],
+)
+def test_an_input_output_error_is_no_full_disk_but_where_the_shared_memory_finds_no_room(
+    path: Path, code: int, expected: type[StoreError]
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    with pytest.raises(expected, match="disk I/O error"), module._explained(path):
+        raise error
 
 
 def test_a_disk_that_is_full_before_there_is_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
