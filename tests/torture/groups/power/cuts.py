@@ -18,7 +18,7 @@ from tests.torture.groups.power.shell import Ended, Shell
 from tests.torture.groups.power.user import State, Step, User
 from tests.torture.plan import Outcome, Plan
 
-_CUTS: Final = 210
+_CUTS: Final = 201
 """On each file system."""
 _CUTS_PER_STORE: Final = 10
 _SHARE_IN_THE_MIDDLE: Final = 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +98,7 @@ class User:
             verbs += ["repair", "tag", "pin", "redownload", *["checkout"] * 3, "view"]
         if state.pins:
             verbs += ["unpin"]
-        if state.versions.keys() - state.pins:
+        if _removable(state):
             verbs += ["remove"] * (2 if len(state.versions) < _MOST_VERSIONS else 10)
         if not any(target.startswith(f"{_REPO}@") for target in state.versions):
             verbs = [each for each in verbs if each != "redownload"]
@@ -189,7 +189,7 @@ class User:
         return Step(("unpin", target), lambda state, _: replace(state, pins=state.pins - {target}))
 
     def _remove(self, state: State) -> Step:
-        target = self._one_of(state.versions.keys() - state.pins)
+        target = self._one_of(_removable(state))
         return Step(("remove", target), lambda state, _: state.without(target))
 
     def _draw_files(self) -> dict[str, bytes]:
@@ -200,7 +200,7 @@ class User:
         text = b"".join(b"%d of step %d\n" % (line, step) for line in range(500))
         return {"w.bin": self._weights.tobytes(), "sub/noise.bin": noise, "vocabulary.txt": text}
 
-    def _one_of(self, targets: Mapping[str, Any] | frozenset[str] | set[str]) -> str:
+    def _one_of(self, targets: Collection[str]) -> str:
         return self._chance.choice(sorted(targets))
 
     def _label(self) -> str:
@@ -209,6 +209,12 @@ class User:
     def _number(self) -> int:
         self._count += 1
         return self._count
+
+
+def _removable(state: State) -> set[str]:
+    """Versions that are not pinned, and not checked out: what the store has no more, no checkout writes over."""
+    lying = list(state.places.values())
+    return {target for target, files in state.versions.items() if target not in state.pins and files not in lying}
 
 
 def _lines(places: Mapping[str, Files]) -> frozenset[str]:
