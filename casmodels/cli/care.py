@@ -99,8 +99,8 @@ def gc(
     """
     session = Session.of(context)
     output = session.output
-    with session.store() as store:
-        result = store.gc(dry_run, views_days)
+    with session.store() as store, session.progress() as progress:
+        result = store.gc(dry_run, views_days, progress)
     output.report(result, lambda: output.line(_collected(result)))
 
 

@@ -285,11 +285,11 @@ class Store:
 
         return upkeep.repair(self._context, progress)
 
-    def gc(self, dry_run: bool = False, views_days: int | None = None) -> GcResult:
+    def gc(self, dry_run: bool = False, views_days: int | None = None, progress: Progress | None = None) -> GcResult:
         """Drop what no version needs, after what `cleanup` does."""
         from casmodels.library import upkeep
 
-        return upkeep.collect(self._context, dry_run=dry_run, views_days=views_days)
+        return upkeep.collect(self._context, dry_run=dry_run, views_days=views_days, progress=progress)
 
     def compact(self, dry_run: bool = False, progress: Progress | None = None) -> CompactResult:
         """Store chunks against better bases, merge small packs, drop dead space."""

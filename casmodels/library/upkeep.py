@@ -11,7 +11,7 @@ from casmodels.library import viewing
 from casmodels.library.context import Context
 from casmodels.library.leftovers import cleanup
 from casmodels.library.names import existing_name, find
-from casmodels.progress import Progress
+from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CompactResult, Damage, GcResult, RepairResult, VerifyResult
 from casmodels.specs import parse_versioned
 from casstore.catalog import Reader
@@ -75,7 +75,7 @@ def repair(context: Context, progress: Progress | None) -> RepairResult:
     return RepairResult(recovered_versions=versions, healed_chunks=0, lost=damages(checked.findings, {}))
 
 
-def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcResult:
+def collect(context: Context, *, dry_run: bool, views_days: int | None, progress: Progress | None) -> GcResult:
     """What `cleanup` does, then drop what no ref needs; with ``views_days`` also views not used for so long."""
     begun = time.monotonic()
     engine = context.existing()
@@ -88,7 +88,10 @@ def collect(context: Context, *, dry_run: bool, views_days: int | None) -> GcRes
         with engine.reading():
             collected = engine_gc.estimate(engine.engine, without=dead_partials(engine.engine))
     else:
-        collected = engine_gc.collect(engine.engine)
+        told = progress or SilentProgress()
+        collected = engine_gc.collect(
+            engine.engine, waiting=lambda: told.start("waiting for other commands to end", None)
+        )
     return GcResult(
         reclaimed + collected.reclaimed_bytes, collected.chunks, collected.packs, time.monotonic() - begun, dry_run
     )

@@ -12,7 +12,7 @@ A gc that gives up waiting, or is killed, is finished by the next one.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -29,6 +29,7 @@ from casstore.refs import Ref, RefKey
 _LEASES = "gc.leases"
 _ROOTS = "gc.roots"
 _LOCK_WAIT_SECONDS = 10.0
+_SILENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Collected:
     packs: int
 
 
-def collect(engine: Engine, *, wait_seconds: float = 60.0) -> Collected:
+def collect(engine: Engine, *, wait_seconds: float = 60.0, waiting: Callable[[], object] | None = None) -> Collected:
     """Drop what no ref needs. The caller holds no lease.
 
+    ``waiting`` is called when operations that began before have not ended within a second.
     Raises BusyError when another maintenance runs, or when operations that began before did not end in time; what was
     condemned stays so, and the next gc goes on from there.
     """
@@ -50,11 +52,11 @@ def collect(engine: Engine, *, wait_seconds: float = 60.0) -> Collected:
         engine.ledger.check_packs()
         collected = Collected(0, 0, 0)
         if engine.ledger.rows.any_condemned():
-            _wait(engine, _noted_leases(engine), wait_seconds)
+            _wait(engine, _noted_leases(engine), wait_seconds, waiting)
             collected = _delete(engine)
         strangers = set(list_packs(engine.layout.packs)) - engine.ledger.rows.pack_ids()
         _condemn(engine)
-        _wait(engine, _noted_leases(engine), wait_seconds)
+        _wait(engine, _noted_leases(engine), wait_seconds, waiting)
         more = _delete(engine)
         freed, packs = _unlink_strangers(engine, strangers)
         freed += remove_dead_writers_files(engine.layout.packs)
@@ -112,8 +114,13 @@ def _noted_leases(engine: Engine) -> list[str]:
     return list(json.loads(noted)) if noted is not None else open_leases(engine.layout.leases)
 
 
-def _wait(engine: Engine, leases: list[str], wait_seconds: float) -> None:
-    if not wait_for_leases(engine.layout.leases, leases, wait_seconds):
+def _wait(engine: Engine, leases: list[str], wait_seconds: float, waiting: Callable[[], object] | None) -> None:
+    directory, silent_seconds = engine.layout.leases, min(_SILENT_SECONDS, wait_seconds)
+    if wait_for_leases(directory, leases, silent_seconds):
+        return
+    if waiting is not None:
+        waiting()
+    if not wait_for_leases(directory, leases, wait_seconds - silent_seconds):
         raise BusyError(
             f"other commands are still using the store {engine.layout.root}",
             remedy="run `casmodels gc` again when they have ended; nothing is lost meanwhile",

@@ -98,7 +98,6 @@ def test_people_get_short_lines(command: Runner, line: str) -> None:
         ("ls", ("ls", (None,), {})),
         ("cat mine a/b", ("cat", ("mine", "a/b"), {})),
         ("diff mine@~1 other", ("diff", ("mine@~1", "other"), {})),
-        ("gc --dry-run --views 30", ("gc", (True, 30), {})),
         ("cleanup", ("cleanup", (False,), {})),
         ("stats mine", ("stats", ("mine",), {})),
         ("view --remove a b --path v", ("remove_view", (["a", "b"], Path("v")), {})),
@@ -152,6 +151,7 @@ def test_the_options_of_the_other_long_commands_arrive(command: Runner) -> None:
     assert _asked(command, "view a b --link copy --path v") == (["a", "b"], Path("v"), False, "copy")
     assert _asked(command, "view --all") == ([], None, True, "auto")
     assert _asked(command, "verify mine --data --since 7d") == ("mine", True, "7d")
+    assert _asked(command, "gc --dry-run --views 30") == (True, 30)
     assert _asked(command, "redownload a --workers 1") == ("a", PullOptions(force=True, workers=1))
 
 

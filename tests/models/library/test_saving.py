@@ -12,8 +12,9 @@ import pytest
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
 from casmodels.library import PullOptions, Store
-from casmodels.progress import SilentProgress
+from casmodels.progress import SilentProgress, Task
 from casstore.errors import InvalidInputError, NotFoundError
+from casstore.maintenance import gc
 from casstore.store import Store as Engine
 from casstore.transactions import Transaction
 from tests.hub import FakeHub
@@ -381,6 +382,21 @@ def test_remove_pin_and_gc(store: Store, model: Path, tmp_path: Path) -> None:
         store.versions("mine")
     with pytest.raises(UnknownModelError):
         store.tag(f"mine@{second.version}", "gone")
+
+
+def test_gc_says_that_it_waits(store: Store, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_SILENT_SECONDS", 0.0)
+    store.checkpoint("mine", model)
+    file = store.open("mine", "weights.bin")
+
+    class Told(SilentProgress):
+        def start(self, label: str, total_bytes: int | None) -> Task:
+            assert (label, total_bytes) == ("waiting for other commands to end", None)
+            file.close()
+            return super().start(label, total_bytes)
+
+    store.gc(progress=Told())
+    assert file.closed
 
 
 def test_gc_spares_what_another_name_needs(store: Store, model: Path, tmp_path: Path) -> None:

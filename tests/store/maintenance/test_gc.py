@@ -530,6 +530,15 @@ def test_one_gc_at_a_time(small_packs: Store, opened: Opener, monkeypatch: pytes
     gc.collect(small_packs.engine)
 
 
+def test_it_says_that_it_waits(small_packs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_SILENT_SECONDS", 0.01)
+    told: list[str] = []
+    gc.collect(small_packs.engine, waiting=lambda: told.append("idle"))
+    with small_packs.reading(), pytest.raises(BusyError):
+        gc.collect(small_packs.engine, wait_seconds=0.02, waiting=lambda: told.append("waits"))
+    assert told == ["waits"]
+
+
 def test_gc_drops_nothing_while_it_cannot_tell_what_is_needed(small_packs: Store) -> None:
     kept = put(small_packs, "a", {"a": DATA})
     dropped = put(small_packs, "b", {"b": OTHER})
