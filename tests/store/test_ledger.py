@@ -253,6 +253,22 @@ def test_an_old_copy_of_the_index_that_would_enter_what_counts_on_packs_that_are
         opened()
 
 
+def test_an_old_copy_of_the_index_from_while_a_gc_was_under_way(store: Store, opened: Opener, root: Path) -> None:
+    remove(store, "a", put(store, "a", A))
+    with store.reading(), pytest.raises(BusyError):
+        gc.collect(store.engine, wait_seconds=0)
+    store.close()
+    put_back = old_index(root)
+    with opened() as again:
+        put(again, "b", {**A, **B})
+    put_back()
+    with opened() as again:
+        assert not again.engine.ledger.rows.any_condemned()
+        gc.collect(again.engine)
+        assert [name for name, _ in all_contents(again)] == ["b"]
+        assert sound(again)
+
+
 def test_an_index_that_has_lost_its_rows_needs_repair(store: Store, opened: Opener, root: Path) -> None:
     put(store, "a", A)
     store.close()

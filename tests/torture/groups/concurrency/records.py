@@ -96,7 +96,7 @@ def _take(told: Told, line: dict[str, Any], who: str) -> None:
 
 
 def _begin(told: Told, line: dict[str, Any]) -> None:
-    target = line.get("target")
+    target: str | None = line.get("target")
     if line["begins"] == "save":
         told.tokens.add(line["token"])
     elif target is not None and line["begins"] in ("remove", "bring back"):
@@ -105,7 +105,7 @@ def _begin(told: Told, line: dict[str, Any]) -> None:
 
 
 def _end(told: Told, line: dict[str, Any], who: str) -> None:
-    what, target = line["ends"], line.get("target")
+    what, target = line["ends"], str(line.get("target"))
     told.seconds.setdefault(what, []).append(line["seconds"])
     error = line.get("error")
     if error is not None:

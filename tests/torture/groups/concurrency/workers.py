@@ -67,11 +67,12 @@ def write(place: Place, name: str, record: Record, chance: random.Random) -> Non
     mine, gone = _left_behind(place, name)
     while not place.is_over():
         kind = chance.random()
-        if mine and (kind < 0.3 or len(mine) > _MOST_KEPT):
-            target, token = mine.popitem()
+        if mine and (kind < 0.4 or len(mine) > _MOST_KEPT):
+            target = next(iter(mine))  # the oldest: others are stored against it
+            token = mine.pop(target)
             _remove(place, record, chance, target, token)
             gone[target] = token
-        elif gone and kind < 0.45:
+        elif gone and kind < 0.5:
             target, token = gone.popitem()
             with record.of("bring back", target=target, token=token), place.opened() as store:
                 store.tag(target, f"t{time.monotonic_ns()}")

@@ -160,7 +160,7 @@ class Remover:
         self,
         place: tuple[Any, ...],
         state: State,
-        world: World,  # noqa: ARG002
+        world: World,
     ) -> Iterator[tuple[str, State, tuple[Any, ...]]]:
         if place[0] == "set_ref":
             yield f"remove {self.recipe}", state._replace(refs=state.refs - {self.recipe}, has_moved_on=True), DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,15 +30,17 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many states and steps there were, and what is wrong, with the steps that lead there."""
+    """How many states and steps there were, what is wrong and which steps lead there, and whether these were all."""
 
     states: int
     steps: int
     failure: str | None
+    is_all: bool = True
 
 
 def explore(scene: Scene, most_states: int) -> Found:
-    """Look at every state that can be reached, or stop at the first that is wrong. Raises ValueError past the limit."""
+    """Look at every state that can be reached, or at so many; stop at the first that is wrong."""
+    alike: dict[object, object] = {}
     first = _beginning(scene)
     came_from: dict[State, tuple[State, str] | None] = {first: None}
     left, steps = deque([first]), 0
@@ -52,10 +55,12 @@ def explore(scene: Scene, most_states: int) -> Found:
         for said, after in following:
             steps += 1
             if after not in came_from:
-                came_from[after] = state, said
-                left.append(after)
+                # States differ in little: what they have in common is kept once.
+                kept = State._make(alike.setdefault(part, part) for part in after)
+                came_from[kept] = state, sys.intern(said)
+                left.append(kept)
         if len(came_from) > most_states:
-            raise ValueError(f"{scene.what} has over {most_states} states")
+            return Found(len(came_from), steps, None, is_all=False)
     return Found(len(came_from), steps, None)
 
 

@@ -140,20 +140,35 @@ class Rows:
 def what_is_wrong(state: State, world: World) -> str | None:
     """What must hold at every moment; a sentence where it does not."""
     rows = Rows(state, world)
+    return _misplaced(state) or _lacking(state, rows) or _promised(rows)
+
+
+def _misplaced(state: State) -> str | None:
+    """A row leads to a pack that counts and lies there with the frame in it."""
     lying = dict(state.files)
     for name, row in state.rows:
         if row.pack not in state.entered or row.pack not in lying:
             return f"the row of {name} points into the pack {row.pack}, which is gone"
         if (name, row.base) not in lying[row.pack]:
             return f"the row of {name} says that it lies in {row.pack} against {row.base}, which it does not"
+    return None
+
+
+def _lacking(state: State, rows: Rows) -> str | None:
+    """All that a committed version needs is live."""
     for recipe in state.refs:
         for name in rows.closure([recipe]):
             if not rows.is_live(name):
                 return f"the version {recipe} is committed and lacks {name}"
-    for name, row in state.rows:
+    return None
+
+
+def _promised(rows: Rows) -> str | None:
+    """What look-ups show has all that it needs: FORMAT.md, "What the index promises"."""
+    for name, row in rows.by_name.items():
         if row.is_condemned:
             continue
-        for needed in rows.with_bases([*world.needs.get(name, ()), *([row.base] if row.base else [])]):
+        for needed in rows.with_bases([*rows.world.needs.get(name, ()), *([row.base] if row.base else [])]):
             if not rows.is_live(needed):
                 return f"look-ups show {name} and not {needed}, which it needs"
     return None

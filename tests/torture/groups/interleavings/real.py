@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from casstore.chunkers.spans import RandomAccess, Span
 from casstore.closure import closure, root_of
 from casstore.digests import BLAKE3, Digest, blake3_digest, sha256_digest
 from casstore.engine import Engine, Settings
-from casstore.errors import StoreError
+from casstore.errors import NotFoundError, StoreError
 from casstore.frames import FrameKind
 from casstore.maintenance import gc
 from casstore.maintenance.compact import compact
@@ -91,6 +91,19 @@ def put_known(name: str, data: bytes) -> Work:
     return work
 
 
+def bring_back(name: str, files: dict[str, bytes]) -> Work:
+    """A removed version gets its ref again, by its id alone; or is gone by then."""
+    entries = [Entry.file(path, sha256_digest(data), len(data)) for path, data in files.items()]
+    version = Version(Tree.of(entries).digest, None, "test:", 1, metadata={"name": name}).id
+
+    def work(store: Store) -> None:
+        with store.writing() as transaction, suppress(NotFoundError):
+            transaction.set_ref(version_key(name, version), version)
+            transaction.commit()
+
+    return work
+
+
 def collect(store: Store) -> None:
     """A gc that waits as long as it takes: whoever is waited for gets its turns meanwhile."""
     gc.collect(store.engine)
@@ -147,6 +160,8 @@ SCENES = (
         _alike,
         {"writer": put_in("new", LATER), "compact": merge_all, "gc": collect},
     ),
+    RealScene("a version brought back by its id and gc", _removed, {"who": bring_back("old", OLD), "gc": collect}),
+    RealScene("compact and gc", _alike, {"compact": merge_all, "gc": collect}),
     RealScene("two gcs and a checkpoint", _removed, {"one": collect, "two": collect, "writer": put_in("new", NEW)}),
 )
 
@@ -197,7 +212,7 @@ class Stage:
         return None
 
 
-_KNOWN = (NEW, LATER, {"f": OLD["shared"]}, {"f": OLD["w.4"]})
+_KNOWN = (OLD, NEW, LATER, {"f": OLD["shared"]}, {"f": OLD["w.4"]})
 
 _BROKEN_PROMISES = """
 SELECT count(*) FROM frames WHERE kind = 1 AND state = 0 AND base IS NOT NULL AND NOT EXISTS

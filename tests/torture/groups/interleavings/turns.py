@@ -7,10 +7,11 @@ gc waits for leases; nobody stops within a transaction, so whoever is let go on 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, TypeAlias
 
 from casstore import leases
@@ -19,10 +20,11 @@ from casstore.ledger import Ledger
 from casstore.maintenance import gc
 from casstore.transactions import Transaction
 
-Choose: TypeAlias = Callable[[int], int]
-"""Which of so many goes next."""
+Choose: TypeAlias = Callable[[Sequence[str]], int]
+"""Which of these goes next: a thread, or by the same name again its being broken off."""
 
 _LONGEST_STEP_SECONDS = 60.0
+_CHANGES = 0.35
 
 
 class Killed(BaseException):
@@ -70,8 +72,7 @@ class Turns:
             for thread in threads:
                 thread.join()
         errors = [f"{taker.name} ended with {taker.error!r}" for taker in self._takers if taker.error is not None]
-        found = wrong or (errors[0] if errors else None)
-        return found
+        return wrong or (errors[0] if errors else None)
 
     def pause(self, at: str, is_ready: Callable[[], bool] = _always) -> None:
         """Let another have its turn; a thread that is none of these goes on at once."""
@@ -90,7 +91,7 @@ class Turns:
             ready = [taker for taker in left if taker.is_ready()]
             if not ready:
                 return f"nobody can go on, {', '.join(f'{taker.name} at {taker.at}' for taker in left)}"
-            chosen = self._choose(len(ready) + (len(left) if may_kill else 0))
+            chosen = self._choose([taker.name for taker in ready + (left if may_kill else [])])
             if chosen >= len(ready):
                 taker = left[chosen - len(ready)]
                 taker.is_to_die, may_kill = True, False
@@ -125,7 +126,7 @@ class Turns:
     def _seams(self) -> Iterator[None]:
         """Stop at what is between two steps."""
         locked, take = Ledger.locked, Lease.__dict__["take"]
-        exclusive, wait, seal = gc.exclusive, gc.wait_for_leases, Transaction._seal
+        exclusive, wait, seal = leases.exclusive, leases.wait_for_leases, Transaction._seal
 
         def locked_in_turn(ledger: Ledger) -> AbstractContextManager[None]:
             self.pause("a transaction")
@@ -165,6 +166,38 @@ class Turns:
                 setattr(where, name, old)
 
 
+class InRuns:
+    """Chooses at random, mostly the same several times: what goes wrong needs one to stand still while others run."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._last = 0
+
+    def __call__(self, names: Sequence[str]) -> int:
+        """The same as before, or another."""
+        if self._last >= len(names) or self._chance.random() < _CHANGES:
+            self._last = self._chance.randrange(len(names))
+        return self._last
+
+
+class OneStandsStill:
+    """Lets one go so many steps, then the others to their ends, one after the other, and then that one again."""
+
+    def __init__(self, names: Sequence[str], steps: int) -> None:
+        self._names = names
+        self._left = steps
+        self.has_stood_still = False
+
+    def __call__(self, names: Sequence[str]) -> int:
+        """The first of the names until it is to stand still, and from then on the last."""
+        first, *others = self._names
+        if self._left and first in names:
+            self._left -= 1
+            return names.index(first)
+        self.has_stood_still = self.has_stood_still or first in names
+        return next(names.index(name) for name in (*others, first) if name in names)
+
+
 class AllOrders:
     """Chooses so that one run after another takes every order once."""
 
@@ -172,11 +205,11 @@ class AllOrders:
         self._prefix: list[int] = []
         self._taken: list[tuple[int, int]] = []
 
-    def __call__(self, number: int) -> int:
+    def __call__(self, names: Sequence[str]) -> int:
         """The next of the order that is to be taken, and then the first of each."""
         at = len(self._taken)
         chosen = self._prefix[at] if at < len(self._prefix) else 0
-        self._taken.append((chosen, number))
+        self._taken.append((chosen, len(names)))
         return chosen
 
     def go_on(self) -> bool:
