@@ -159,7 +159,11 @@ class Trial:
             lost = _named(store.repair().lost)
             if way in ("given", "again"):
                 # Frames that were only moved may be found where they lie now.
-                yield from (f"without copies, repair calls {one} lost, which does not suffer" for one in lost - must)
+                yield from (
+                    f"without copies, repair calls {one} lost, which does not suffer"
+                    for one in lost - must
+                    if (one[0], one[1], None) not in must
+                )
                 yield from self._problems_but_for(store, lost, "without copies")
                 self._show(("copies",))
             if way == "given":
