@@ -24,7 +24,7 @@ from tests.torture.groups.damage.shelf import Held, Name, Shelf, Sufferer, make
 from tests.torture.groups.damage.table import HARMS, IN_PACKS, PARTS, Cell, ranges
 from tests.torture.plan import Mutation, Outcome, Plan
 
-_ROUNDS: Final = 12
+_ROUNDS: Final = 6
 _HTTP_EVERY: Final = 6
 _TRIES: Final = 50
 
