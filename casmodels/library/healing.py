@@ -36,10 +36,10 @@ class Search:
     def through(self, given: Sequence[Path], known: Sequence[Path]) -> None:
         """Look at files as large as lost ones first, then at all others that were given, until nothing is lost."""
         sizes = {blob.size_bytes for blob in self.lost.blobs.values()}
-        self._take(self._files((*known, *given)), lambda size_bytes: size_bytes in sizes)
+        self._take(self._files((*given, *known)), lambda size_bytes: size_bytes in sizes)
         self._take(self._files(given), lambda _: True)
         if self.healer.trees:
-            for directory in self._directories((*known, *given)):
+            for directory in self._directories((*given, *known)):
                 self._take_tree(directory)
 
     def _take(self, paths: Iterable[Path], fits: Callable[[int], bool]) -> None:

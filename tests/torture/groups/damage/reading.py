@@ -36,6 +36,11 @@ def read_all(shelf: Shelf, store: Store, *, over_http: bool) -> Iterator[Answer]
         yield from _serve(shelf, store)
 
 
+def cat_all(shelf: Shelf, store: Store) -> Iterator[Answer]:
+    """Read every file of every version in one way."""
+    return (_cat(store, held, path) for held in shelf.held for path in held.files)
+
+
 def _answer(way: str, held: Held, path: str, read: Callable[[], bool]) -> Answer:
     try:
         return Answer(way, held, path, read())

@@ -106,6 +106,7 @@ def make(work: Path, chance: random.Random) -> Shelf:
                 place = work / "copies" / name / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(data)
+                _decoy(work / "copies" / "a decoy" / name / path, data)
             versions.append(store.checkpoint(name, work / "copies" / name).version)
             store.checkout(name, work / "checkouts" / name)
         store.view([name for name, _ in contents], work / "view")
@@ -120,6 +121,12 @@ def make(work: Path, chance: random.Random) -> Shelf:
     codecs = {row.codec for row in found}
     assert {Codec.DELTA, Codec.CAST} <= codecs, f"the store has only {codecs}"
     return shelf
+
+
+def _decoy(place: Path, data: bytes) -> None:
+    """A file of the same size, and other bytes all over, that lies where it is found first."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(bytes(255 - byte for byte in data))
 
 
 def _contents(chance: random.Random) -> list[tuple[str, dict[str, bytes]]]:
