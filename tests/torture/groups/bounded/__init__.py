@@ -27,8 +27,8 @@ _FILES_EACH: Final = 25
 @dataclass(frozen=True, slots=True)
 class _Scale:
     """How many chunks a version has, and how many versions the stores, those whose chunks are read; how many chunks the
-    four huge files have, 0 for none; how many bytes an operation may take anyway; and how many times as long a chunk may
-    take in the largest store as in the smallest."""
+    four huge files have, 0 for none; how many bytes an operation may take anyway; and how many times as long it may
+    take for a chunk in the largest store as in the smallest."""
 
     chunks_each: int
     versions: tuple[int, ...]
@@ -124,7 +124,8 @@ MUTATIONS: Final = [
         "gc keeps the name of each chunk, as bytes and as text",
         "store/casstore/maintenance/gc.py",
         "        reach.add(closure(engine, kind, digest, walked))",
-        "        reach.add(name for name in closure(engine, kind, digest, walked) if not walked.add((name, name[1].hex())))",
+        "        names = closure(engine, kind, digest, walked)\n"
+        "        reach.add(name for name in names if not walked.add((name, name[1].hex())))",
     ),
     Mutation(
         "a verify keeps an object for each chunk",
