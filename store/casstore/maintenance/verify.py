@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -146,13 +146,21 @@ def _begun_ns(engine: Engine) -> int:
 def _walk(engine: Engine, refs: list[Ref], needed: Reach) -> None:
     walked: set[bytes] = set()
     for ref in refs:
-        needed.add(_as_far_as_readable(closure(engine, *root_of(ref), walked)))
+        needed.add(_closure(engine, ref, walked))
 
 
-def _as_far_as_readable(names: Iterator[FrameName]) -> Iterator[FrameName]:
-    # `findings` meets a record that cannot be read again, and names it.
-    with suppress(DamagedError, NotFoundError):
-        yield from names
+def _closure(engine: Engine, ref: Ref, walked: set[bytes]) -> Iterator[FrameName]:
+    """What a version needs, past records that cannot be read: `findings` meets those again, and names them."""
+    last: FrameName | None = None
+    while True:
+        try:
+            for last in closure(engine, *root_of(ref), walked):
+                yield last
+        except (DamagedError, NotFoundError):
+            if last is not None and last[0] is FrameKind.RECIPE and last[1] not in walked:
+                walked.add(last[1])
+                continue
+        return
 
 
 def _read_needed(engine: Engine, needed: Reach) -> _Results:

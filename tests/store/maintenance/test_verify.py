@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from casstore.digests import Digest, sha256_digest
 from casstore.errors import FailedError
 from casstore.frames import FrameKind
-from casstore.index.rows import FrameRow
+from casstore.index.database import Database
+from casstore.index.rows import FrameRow, State
 from casstore.maintenance import verify
 from casstore.maintenance.verify import Checked, bytes_to_read, check
 from casstore.packs import list_packs, pack_path
@@ -102,6 +103,19 @@ def test_damage_that_no_version_needs_is_not_a_versions(store: Store) -> None:
     found = checked(store, data=True)
     assert found.findings == ()
     assert list(found.broken) == [(FrameKind.CHUNK, row.digest)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_damage_of_one_file_does_not_hide_that_of_the_next(store: Store, whole: bool) -> None:
+    version = put(store, "a", {"1": DATA, "2": OTHER})
+    rows = [row_of(store, FrameKind.RECIPE, version, DATA), row_of(store, FrameKind.CHUNK, version, OTHER)]
+    for row in rows:
+        flip(store, row)
+    with store.reading() as reader:
+        refs = None if whole else reader.refs(RefKind.VERSION, "a")
+    found = checked(store, data=True, refs=refs)
+    assert found.broken.keys() == {(row.kind, row.digest) for row in rows}
+    assert [finding.path for finding in found.findings] == ["1", "2"]
 
 
 @pytest.mark.parametrize("how", ["gone", "cut short"])
@@ -247,6 +261,49 @@ def test_what_cannot_be_read_now_is_not_called_damaged(store: Store, monkeypatch
     monkeypatch.setattr(store.engine.packs, "read", fail)
     with pytest.raises(FailedError, match="too many"):
         checked(store, data=True)
+
+
+def test_what_is_stored_again_meanwhile_is_not_damaged(store: Store) -> None:
+    """The rows are listed when the check begins; whoever heals a chunk then gives it another place."""
+    data = noise(3, 30 * GRID_BYTES)
+    row = row_of(store, FrameKind.CHUNK, put(store, "a", {"a": data}), data)
+    object.__setattr__(store.engine.settings, "read_ahead_bytes", 0)
+
+    def heal(_length: int) -> None:
+        rows = store.engine.ledger.rows
+        if rows.frame(row.kind, row.digest) == row:
+            flip(store, row)
+            with store.engine.ledger.locked():
+                rows.set_state(row.kind, [row.digest], State.DAMAGED)
+            put(store, "b", {"b": data})
+
+    found = checked(store, data=True, progress=heal)
+    assert store.engine.ledger.rows.frame(row.kind, row.digest) != row
+    assert (found.findings, found.broken) == ((), {})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_index_is_gone_over_once_whatever_the_number_of_packs(
+    small_packs: Store, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    put(small_packs, "a", {"a": noise(3, 30 * GRID_BYTES)})
+    with small_packs.reading() as reader:
+        refs = reader.refs(RefKind.VERSION, "a") if named else None
+    for path in (small_packs.layout.packs).iterdir():
+        with path.open("ab") as file:
+            file.write(b"more")  # so that all packs are looked into
+    statements = []
+    real = Database.execute
+
+    def execute(self: Database, statement: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+        statements.append(statement)
+        return real(self, statement, values)
+
+    monkeypatch.setattr(Database, "execute", execute)
+    assert checked(small_packs, data=True, refs=refs).findings == ()
+    assert len(list_packs(small_packs.layout.packs)) > 10
+    assert len([statement for statement in statements if "ORDER BY pack" in statement]) == 2
+    assert not [statement for statement in statements if "WHERE pack = " in statement]
 
 
 def test_reading_ahead_is_bounded(opened: Opener, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,8 @@ _FILES_EACH: Final = 25
 @dataclass(frozen=True, slots=True)
 class _Scale:
     """How many chunks a version has, and how many versions the stores, those whose chunks are read; how many chunks the
-    two huge files have, 0 for none; how many bytes an operation may take anyway; and how many times as long a chunk may
-    take in the largest store as in the smallest."""
+    four huge files have, 0 for none; how many bytes an operation may take anyway; and how many times as long it may
+    take for a chunk in the largest store as in the smallest."""
 
     chunks_each: int
     versions: tuple[int, ...]
@@ -38,7 +38,7 @@ class _Scale:
     most_growth: float
 
 
-_FULL: Final = _Scale(25_000, (40, 100, 200), (4, 10, 20), 500_000, 64 << 20, 1.5)
+_FULL: Final = _Scale(25_000, (40, 100, 200), (4, 10, 20), 250_000, 64 << 20, 1.5)
 _SHORT: Final = _Scale(12_500, (4, 8), (1, 3), 0, 16 << 20, 2.0)
 
 
@@ -57,7 +57,7 @@ class _Cost:
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
-    """The structure of all sizes, the content of smaller ones, and a store of two huge files."""
+    """The structure of all sizes, the content of smaller ones, and a store of four huge files."""
     scale = _SHORT if plan.is_short else _FULL
     packs = make_packs(plan.work / "packs", max(scale.versions), _FILES_EACH, scale.chunks_each // _FILES_EACH)
     stores = _make_stores(plan.work / "stores", packs, scale.versions, scale.chunks_each)
@@ -69,10 +69,10 @@ def run(plan: Plan) -> Iterator[Outcome]:
     for operation in ("verify NAME --data", "verify --data"):
         yield _measure(plan, scale, operation, stores)
     if scale.chunks_of_huge:
-        packs = make_packs(plan.work / "huge", 2, 1, scale.chunks_of_huge)
-        stores = _make_stores(plan.work / "of-huge", packs, (2,), scale.chunks_of_huge)
+        packs = make_packs(plan.work / "huge", 4, 1, scale.chunks_of_huge)
+        stores = _make_stores(plan.work / "of-huge", packs, (4,), scale.chunks_of_huge)
         for operation in ("rebuild", "verify", "gc"):
-            yield _measure(plan, scale, operation, stores, "two files only")
+            yield _measure(plan, scale, operation, stores, "four files")
 
 
 def _make_stores(directory: Path, packs: Packs, versions: tuple[int, ...], chunks_each: int) -> list[_Sized]:
@@ -121,10 +121,11 @@ def _cost(plan: Plan, operation: str, store: Path) -> _Cost:
 
 MUTATIONS: Final = [
     Mutation(
-        "gc keeps an object for each chunk",
+        "gc keeps the name of each chunk, as bytes and as text",
         "store/casstore/maintenance/gc.py",
         "        reach.add(closure(engine, kind, digest, walked))",
-        "        reach.add(name for name in closure(engine, kind, digest, walked) if not walked.add(name))",
+        "        names = closure(engine, kind, digest, walked)\n"
+        "        reach.add(name for name in names if not walked.add((name, name[1].hex())))",
     ),
     Mutation(
         "a verify keeps an object for each chunk",
