@@ -110,14 +110,10 @@ class Sweep:
         """What does not hold, if anything, after the command has ended so."""
         if status not in (0, -signal.SIGKILL):
             return [f"{label}: it ended with {status}: {reason}"]
-        again: list[_Step] = [("the same command again", self._again)]
-        collect: list[_Step] = [
-            ("gc", partial(self._run, None, [*_GLOBAL, "gc"])),
-            ("what gc left", partial(check_collected, self._work)),
-        ]
+        next_steps: list[_Step] = [("the same command again", self._again), ("gc", self._collect)]
         steps: list[_Step] = [
             ("what is there", partial(check, self._work, self._expected, self._command, said)),
-            *self._random.choice([again + collect, collect + again]),
+            *self._random.sample(next_steps, 2),
             ("what is there at the end", self._check_the_end),
         ]
         for what, step in steps:
@@ -125,6 +121,10 @@ class Sweep:
             if status:
                 return [f"{label}; afterwards {what}: {reason}"]
         return []
+
+    def _collect(self) -> None:
+        self._run(None, [*_GLOBAL, "gc"])
+        check_collected(self._work)
 
     def _check_the_end(self) -> None:
         check(self._work, self._expected, self._command, "")

@@ -4,6 +4,8 @@ one gc takes back what leaked."""
 
 from __future__ import annotations
 
+import queue
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,22 +42,28 @@ def run(plan: Plan) -> Iterator[Outcome]:
     # A kill leaves what is in the caches, so a real disk would only be slower.
     with quick_directory() as directory:
         works = [directory / str(number) for number in range(extent.workers)]
+        found: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         with prepared(works, plan.random("scene"), extent.size) as environ, ThreadPoolExecutor(extent.workers) as pool:
 
-            def swept(number: int) -> list[Outcome]:
-                commands = _COMMANDS[number :: extent.workers]
-                found = sweep(
+            def work_off(number: int) -> None:
+                swept = sweep(
                     works[number],
-                    commands,
+                    _COMMANDS[number :: extent.workers],
                     environ,
                     seam=extent.seam,
                     outside=0 if why_not else extent.outside,
                     seed=str(plan.seed),
                 )
-                return [*_outcomes(found)]
+                try:
+                    for outcome in _outcomes(swept):
+                        found.put(outcome)
+                finally:
+                    found.put(None)
 
-            for outcomes in pool.map(swept, range(extent.workers)):
-                yield from outcomes
+            workers = pool.map(work_off, range(extent.workers))
+            for _ in works:
+                yield from iter(found.get, None)
+            deque(workers, maxlen=0)  # raises what they have raised
 
 
 def _outcomes(found: Iterator[Swept]) -> Iterator[Outcome]:
