@@ -64,7 +64,10 @@ class Served:
         """
         with self.connect() as guest:
             with contextlib.suppress(ConnectionError):
-                guest.sendall(request)
+                try:
+                    guest.sendall(request)
+                except TimeoutError as error:
+                    raise HangError from error
                 if may_be_half and not select.select([guest], [], [], _SOON_SECONDS)[0]:
                     guest.shutdown(socket.SHUT_WR)
             return read_all(guest)
