@@ -11,7 +11,7 @@ from pathlib import Path
 
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckoutResult
-from casmodels.views.clashes import refuse_clashes
+from casmodels.views.clashes import refuse_clashes, refuse_strays
 from casmodels.views.clones import can_link, put_link
 from casmodels.views.contents import Observer
 from casmodels.views.copies import Copies
@@ -144,6 +144,7 @@ class _Run:
         wanted = [entry for entry in self._wanted.tree if self._wanted.takes(entry.path)]
         remove_temporaries(self._target)
         refuse_clashes([entry.path for entry in wanted], self._target)
+        refuse_strays({entry.path: entry.target for entry in wanted if entry.kind is EntryKind.LINK}, self._target)
         names = [self._wanted.name] if self._place is None else [self._wanted.name, self._place.name]
         history = History(self._reader, names)
         before = self._before(history)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from casmodels.views.clones import temporary_in
 from casstore.errors import InvalidInputError
+from casstore.trees import check_links
 
 
 def refuse_clashes(paths: Iterable[str], directory: Path) -> None:
@@ -29,16 +30,47 @@ def refuse_clashes(paths: Iterable[str], directory: Path) -> None:
                     ) from error
 
 
+def refuse_strays(links: Mapping[str, str], directory: Path) -> None:
+    """Raise InvalidInputError if a link (path to target) would lead out of that directory because its file system
+    takes two names for one: the tree was checked as one that tells all names apart.
+    """
+    try:
+        check_links({_folded(path): _folded(target) for path, target in links.items()})
+    except InvalidInputError as error:
+        if _folds_names(directory):
+            raise InvalidInputError(
+                f"on the file system of {directory}, where names that look alike are one, {error.message}",
+                remedy="choose a directory on a file system that tells them apart",
+            ) from error
+
+
+def _folded(path: str) -> str:
+    return "/".join(map(_key, path.split("/")))
+
+
+def _folds_names(directory: Path) -> bool:
+    with _trial(directory) as trial:
+        for one, other in (("a", "A"), ("\u00e9", "e\u0301")):
+            (trial / one).touch()
+            if (trial / other).exists():
+                return True
+    return False
+
+
 def _lookalikes(paths: Iterable[str]) -> list[list[str]]:
     """Groups of names that lie in one directory and fold to the same."""
     groups: dict[tuple[str, str], set[str]] = {}
     for path in paths:
         folded = ""
         for name in path.split("/"):
-            key = name.casefold() if name.isascii() else _fold(name)
+            key = _key(name)
             groups.setdefault((folded, key), set()).add(name)
             folded = f"{folded}/{key}"
     return [sorted(names) for names in groups.values() if len(names) > 1]
+
+
+def _key(name: str) -> str:
+    return name.casefold() if name.isascii() else _fold(name)
 
 
 def _fold(name: str) -> str:

@@ -17,6 +17,7 @@ from casstore.digests import git_blob_digest, sha256_digest
 from casstore.errors import StoreError
 from tests.hub import FakeHub, Fault
 from tests.models.downloads.wanting import DATA, SMALL, Make, Pauses, unchecked, want
+from tests.torture.groups.hostile.answers import AnyServer, answer_of
 
 
 def test_a_file_arrives_whole_and_is_gone_after_discard(hub: FakeHub, make: Make, tmp_path: Path) -> None:
@@ -36,6 +37,17 @@ def test_the_git_blob_id_is_checked(hub: FakeHub, make: Make) -> None:
     downloaded.discard()
     with pytest.raises(WrongBytesError, match=r"small\.json came wrong from 127\.0\.0\.1.*git:"):
         make().fetch(want(hub, "/small.json", SMALL, git_blob_digest(b"x" * len(SMALL))))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [("200 OK", {"Content_Length": "9" * 5000}), ("206 Partial", {"Content_Range": f"bytes {'9' * 5000}-9/10"})],
+)
+def test_numbers_of_thousands_of_digits_are_overlooked(make: Make, status: str, headers: dict[str, str]) -> None:
+    with AnyServer() as server:
+        server.become(lambda _: answer_of(SMALL, status, **headers))
+        with pytest.raises((NetworkError, WrongBytesError)):
+            make().fetch(Download("file", "key", (Location(server.url),), 5, sha256_digest(DATA)))
 
 
 def test_an_empty_file_needs_no_request(hub: FakeHub, make: Make) -> None:

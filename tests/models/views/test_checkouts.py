@@ -496,3 +496,16 @@ def test_a_link_that_cannot_be_put_in_place_leaves_nothing(shelf: Any, tmp_path:
     with pytest.raises(InvalidInputError, match="cannot be a name"):
         shelf.checkout(version, tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()] == []
+
+
+def test_a_link_that_leads_out_where_names_are_folded_is_refused_there(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `l` is `L`, `l/..` is above the directory."""
+    version = shelf.put("mine", {"L": ".", "x": "l/../outside", "a": b""})
+    shelf.checkout(version, tmp_path / "out")
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.name == "A" or exists(path))
+    with pytest.raises(InvalidInputError, match="leaves the directory"):
+        shelf.checkout(version, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -18,7 +18,7 @@ FIRST_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 1.5
 STALL_SECONDS: Final = 1.0
 MOST_CONNECTIONS: Final = 60
-_LONGEST_SECONDS: Final = 10.0
+_LONGEST_SECONDS: Final = 30.0
 _SOON_SECONDS: Final = 0.3
 _PROGRAM: Final = f"""
 import sys
@@ -64,7 +64,10 @@ class Served:
         """
         with self.connect() as guest:
             with contextlib.suppress(ConnectionError):
-                guest.sendall(request)
+                try:
+                    guest.sendall(request)
+                except TimeoutError as error:
+                    raise HangError from error
                 if may_be_half and not select.select([guest], [], [], _SOON_SECONDS)[0]:
                     guest.shutdown(socket.SHUT_WR)
             return read_all(guest)

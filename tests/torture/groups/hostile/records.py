@@ -57,7 +57,7 @@ def _frames(chance: random.Random, count: int) -> Outcome:
                 case 0:
                     payload[chance.randrange(len(payload))] ^= 1 << chance.randrange(8)
                 case 1:
-                    del payload[chance.randrange(1, len(payload)) :]
+                    del payload[max(1, chance.randrange(len(payload))) :]
                 case 2:
                     payload += chance.randbytes(chance.choice((1, 8, 4096)))
                 case 3:

@@ -76,7 +76,7 @@ def _save(store: Store, root: Path, name: str, files: dict[str, bytes]) -> None:
 
 def _try(store: Store, root: Path, what: str, files: dict[str, bytes]) -> Iterator[str]:
     """Save, verify, write out, compare and load; gives one sentence for each thing that is not as it should be."""
-    began = time.monotonic()
+    began = time.process_time()
     out = root / "out"
 
     def save_and_write() -> None:
@@ -87,7 +87,7 @@ def _try(store: Store, root: Path, what: str, files: dict[str, bytes]) -> Iterat
     for file, content in files.items():
         if (out / file).read_bytes() != content:
             yield f"{what}: {file} came back other than it was"
-    if not store.verify("hostile", data=True).ok:
+    if not store.verify("hostile@~0", data=True).ok:
         yield f"{what}: verify finds damage"
     uses: list[Callable[[], object]] = [lambda: store.diff("sound", "hostile"), lambda: store.load_tensors("hostile")]
     uses += [lambda file=file: store.load_tensors("hostile", path=file) for file in files]  # type: ignore[misc]
@@ -100,8 +100,8 @@ def _try(store: Store, root: Path, what: str, files: dict[str, bytes]) -> Iterat
             yield f"{what}: raised {error!r:.200}"
     if peak > _MOST_BYTES:
         yield f"{what}: took {peak} bytes of memory"
-    if time.monotonic() - began > _LONGEST_SECONDS:
-        yield f"{what}: took {time.monotonic() - began:.0f} s"
+    if time.process_time() - began > _LONGEST_SECONDS:
+        yield f"{what}: took {time.process_time() - began:.0f} s of processors"
 
 
 def _headers() -> dict[str, dict[str, bytes]]:
