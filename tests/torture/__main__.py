@@ -55,7 +55,10 @@ def torture(group: str, seed: int, options: argparse.Namespace) -> bool:
 
 def break_it(group: str, seed: int, options: argparse.Namespace) -> bool:
     """Try each mutation of one group; whether all were noticed."""
-    all_noticed = True
+    with work_in(options.work) as work:
+        all_noticed = mutations.holds_unbroken(group, seed, work)
+    if not all_noticed:
+        print(f"{group}: without any fault it does NOT HOLD", flush=True)
     for mutation in registry.load(group).MUTATIONS:
         with work_in(options.work) as work:
             noticed = mutations.is_noticed(group, mutation, seed, work)
