@@ -8,7 +8,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from casstore import files
 from casstore.digests import SHA256, Digest
+from casstore.errors import TooManyFilesError
 from casstore.index.places import FileState, Place, PlaceKind
 
 BACKDATED_NS: Final = 3_000_000_000
@@ -38,6 +40,7 @@ def read_digest(path: Path, *, follow: bool = False) -> Digest | None:
     """The SHA-256 of a regular file's bytes.
 
     None if it is no regular file, may not be read, or changes meanwhile. Links are followed only with ``follow``.
+    Raises TooManyFilesError.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -47,7 +50,10 @@ def read_digest(path: Path, *, follow: bool = False) -> Digest | None:
                 return None
             digest = Digest(SHA256, hashlib.file_digest(file, "sha256").digest())
             after = os.fstat(file.fileno())
-    except OSError:
+    except OSError as error:
+        known = files.explain(error, path)
+        if isinstance(known, TooManyFilesError):
+            raise known from error  # which says nothing about the file
         return None
     unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     return digest if unchanged else None

@@ -28,6 +28,7 @@ from casstore.reserve import Reserve
 
 _WAIT_SECONDS = 120.0
 _REWRITE_BYTES = 8 << 20
+_LOG_BYTES = 4 << 20
 
 
 class Change:
@@ -115,13 +116,13 @@ class Ledger:
         with self._thread_lock, exclusive(self._layout.commit_lock, _WAIT_SECONDS, busy=busy):
             if self.is_replaced():
                 raise BusyError(f"the store {self._layout.root} was repaired meanwhile", remedy="run the command again")
-            with self.reserve.lent():
+            with self.reserve.lent() as is_short:
                 with self.database.writing():
                     self._catch_up()
                     yield
                 # The change stands, so a full disk must not make it look failed now; the next change tries this again.
                 with contextlib.suppress(StoreError, OSError):
-                    self._keep_small()
+                    self._keep_small(room_is_short=is_short)
 
     def check_packs(self) -> None:
         """Raise NeedsRepairError when a pack was begun after the journal's end: the journal is an old copy."""
@@ -192,9 +193,9 @@ class Ledger:
         if position != self.meta.position:
             self.meta.set_position(position)
 
-    def _keep_small(self) -> None:
+    def _keep_small(self, *, room_is_short: bool) -> None:
         """Fold in the index's log, and begin a new generation of the journal when most of the old one is history."""
-        self.database.checkpoint_if_large()
+        self.database.checkpoint(0 if room_is_short else _LOG_BYTES)
         if self.journal.size_bytes <= _REWRITE_BYTES:
             return
         with self.database.writing():

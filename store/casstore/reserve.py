@@ -51,15 +51,15 @@ class Reserve:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
-        """Let what happens inside have its room, where room is short."""
+    def lent(self) -> Iterator[bool]:
+        """Let what happens inside have its room, where room is short; gives whether it is."""
         if shutil.disk_usage(self._layout.root).free >= self.wanted_bytes:
-            yield
+            yield False
             return
         with contextlib.suppress(StoreError, OSError):
             files.unlink(self._layout.reserve)
         try:
-            yield
+            yield True
         finally:
             with contextlib.suppress(StoreError, OSError):
                 self.fill()

@@ -68,6 +68,13 @@ def test_on_a_full_disk_it_gives_its_room_to_the_index_and_takes_it_back(store: 
 
 
 @pytest.mark.usefixtures("full")
+def test_on_a_full_disk_the_log_is_folded_in_before_the_reserve_takes_its_room_back(store: Store) -> None:
+    with Store.open(store.path) as again:
+        remove(again, "a", next(ref.target for ref in again.engine.ledger.refs.all()))
+        assert again.layout.index.with_name("index.sqlite3-wal").stat().st_size == 0
+
+
+@pytest.mark.usefixtures("full")
 def test_nothing_fails_because_it_cannot_be_made_again(store: Store) -> None:
     with hooked(Failing(errno.ENOSPC, path_part="/reserve")), Store.open(store.path) as again:
         assert list(all_contents(again).values()) == [FILES]

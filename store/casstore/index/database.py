@@ -25,7 +25,6 @@ from casstore.errors import (
 from casstore.index import schema
 
 _WAIT_SECONDS = 60
-_WAL_LIMIT_BYTES = 4 << 20
 _CACHE_KIB = 8192
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 """The second where SQLite's file beside the log, which it maps into memory, finds no room."""
@@ -88,11 +87,12 @@ class Database:
                         self._connection.execute("ROLLBACK")
                 raise
 
-    def checkpoint_if_large(self) -> None:
-        """Fold the write-ahead log into the file when it has grown; call it under the commit lock only."""
-        log = self._path.with_name(f"{self._path.name}-wal")
+    def checkpoint(self, limit_bytes: int) -> None:
+        """Fold the write-ahead log into the file when it is larger than that; call it under the commit lock only."""
+        # SQLite keeps it beside the file itself, to which the path may be a link.
+        file = self._path.resolve()
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > _WAL_LIMIT_BYTES:
+            if file.with_name(f"{file.name}-wal").stat().st_size > limit_bytes:
                 self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:

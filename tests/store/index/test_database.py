@@ -166,17 +166,23 @@ def test_a_file_system_without_shared_memory(tmp_path: Path, monkeypatch: pytest
         Database(tmp_path / "index")
 
 
-def test_the_log_is_folded_in_when_it_has_grown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = path.with_name(f"{path.name}-wal")
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_the_log_is_folded_in_when_it_has_grown(path: Path, is_rebuilt: bool) -> None:
+    if is_rebuilt:
+        temporary = path.with_name("rebuilt")
+        Database.create(temporary)
+        replace_database(temporary, path)
+    file = path.resolve()
+    log = file.with_name(f"{file.name}-wal")
     database = Database(path)
     with database.writing():
         database.execute("INSERT INTO meta VALUES ('a', ?)", ("x" * 50_000,))
-    database.checkpoint_if_large()
+    database.checkpoint(100_000)
     assert log.stat().st_size > 50_000
-    monkeypatch.setattr(module, "_WAL_LIMIT_BYTES", 10_000)
-    database.checkpoint_if_large()
+    database.checkpoint(10_000)
     assert log.stat().st_size == 0
     database.close()
+    remove_database(file)
     remove_database(path)
     assert list(path.parent.iterdir()) == []
 

@@ -60,12 +60,12 @@ def _become(request: dict[str, Any], descriptors: list[int], link: socket.socket
         for number, descriptor in enumerate(descriptors, 1):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        scene = Scene.load(Path(request["scene"]))
         if request.get("traced"):
             link.recv(1)
         link.close()
         if not request.get("learn"):
             os.close(writing)
-        scene = Scene.load(Path(request["scene"]))
         status = _ACTIONS[request["action"]](scene, request)
         if request.get("learn"):
             os.write(writing, " ".join(sys.modules).encode())
@@ -125,9 +125,9 @@ def _check(scene: Scene, request: dict[str, Any]) -> int:
     command_sweep.check(scene.store, kept)
     scene.check_files()
     _see(scene, request["command"])
-    if not request.get("full"):
-        command_sweep.check_collected(scene.store)
-        command_sweep.check(scene.store, kept)
+    command_sweep.check_collected(scene.store)
+    assert not list(scene.directory.rglob(".casmodels-*")), "a gc leaves temporary files behind"
+    command_sweep.check(scene.store, kept)
     return 0
 
 
