@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from casmodels.library import Store
 from casstore.errors import StoreError
-from tests.crash.command_sweep import check_collected
+from tests.crash.store_checks import check_collected
 from tests.torture.groups.concurrency.contents import files_of
 from tests.torture.groups.concurrency.records import Told
 from tests.torture.groups.concurrency.workers import Place

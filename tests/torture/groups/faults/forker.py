@@ -25,7 +25,7 @@ from casmodels.cli import process
 from casmodels.library import Store
 from casstore import files
 from casstore.testing.faults import Failing, Recording, ShortWrites
-from tests.crash import command_sweep
+from tests.crash.store_checks import check_collected, check_versions
 from tests.torture.groups.faults.commands import COMMANDS, Scene
 
 _MESSAGE_BYTES = 1 << 20
@@ -116,18 +116,18 @@ def _check(scene: Scene, request: dict[str, Any]) -> int:
     kept = {target: dict(paths) for target, paths in scene.kept(command).items()}
     # A repair that could not read something has set it aside, and the next one finds that nothing is wrong with it.
     if request["command"] != "repair":
-        command_sweep.check(scene.store, kept)
+        check_versions(scene.store, kept)
         scene.check_files()
     if request.get("succeeded"):
         _see(scene, request["command"])
     status = process.run(scene.arguments(command))
     assert status in command.again, f"the same command ends with {status} now"
-    command_sweep.check(scene.store, kept)
+    check_versions(scene.store, kept)
     scene.check_files()
     _see(scene, request["command"])
-    command_sweep.check_collected(scene.store)
+    check_collected(scene.store)
     assert not list(scene.directory.rglob(".casmodels-*")), "a gc leaves temporary files behind"
-    command_sweep.check(scene.store, kept)
+    check_versions(scene.store, kept)
     return 0
 
 

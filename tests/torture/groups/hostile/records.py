@@ -18,6 +18,7 @@ from casstore.digests import Digest, blake3_digest, sha256_digest
 from casstore.engine import decoded
 from casstore.errors import DamagedError, StoreError
 from casstore.frames import Frame, FrameHeader, FrameKind, recipe_hint
+from casstore.index.order import frames_in_packs
 from casstore.packs import PackWriter
 from casstore.recipes import Part, Recipe
 from casstore.store import Store as Engine
@@ -211,12 +212,9 @@ def _packs_by_hand(plan: Plan) -> Outcome:
     failures = []
     with Engine.open(root / "store", create=True) as engine:
         put(engine, "sound", {"a": content})
-        digests = [
-            row.digest
-            for pack in engine.engine.ledger.rows.packs_to_verify(1 << 62)
-            for row in engine.engine.ledger.rows.frames_of(pack[0])
-            if row.kind is FrameKind.CHUNK
-        ]
+        ledger = engine.engine.ledger
+        with frames_in_packs(ledger.database, ledger.rows.pack_ids()) as rows:
+            digests = [row.digest for row in rows if row.kind is FrameKind.CHUNK]
         pack = PackWriter(engine.layout.packs, engine.engine.ledger.sequence)
         for digest in digests:
             other = noise(4, 50_000)
