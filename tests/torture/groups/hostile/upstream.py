@@ -75,7 +75,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
 
 @contextlib.contextmanager
 def _careless() -> Iterator[None]:
-    """Where a head breaks off, the HTTP libraries leave closing the socket to the garbage collector, which would warn."""
+    """Where a head breaks off, the HTTP libraries leave the socket to the garbage collector, which would warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield
