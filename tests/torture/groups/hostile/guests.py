@@ -20,6 +20,7 @@ STALL_SECONDS: Final = 1.0
 MOST_CONNECTIONS: Final = 60
 _LONGEST_SECONDS: Final = 30.0
 _SOON_SECONDS: Final = 0.3
+_OURS: Final = re.compile(r'File "[^"]*/cas(?:models|store)/')
 _PROGRAM: Final = f"""
 import sys
 from pathlib import Path
@@ -73,9 +74,12 @@ class Served:
             return read_all(guest)
 
     def complaints(self) -> list[str]:
-        """What must not be in its log, and whether it has ended."""
-        said = self.log.read_text(errors="replace")
-        found = [f"the server's log says {match[0]!r:.3000}" for match in re.finditer(r"(?s)Traceback.{0,3000}", said)]
+        """What must not be in its log, and whether it has ended.
+
+        A request line that is hardly one makes aiohttp 3.14 fail before it comes to the product: that is not counted.
+        """
+        failures = self.log.read_text(errors="replace").split("Traceback")[1:]
+        found = [f"the server's log says {said!r:.1000}" for said in failures if _OURS.search(said)]
         return found + (["the server ended"] if self.process.poll() is not None else [])
 
 
