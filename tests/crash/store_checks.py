@@ -25,6 +25,13 @@ def check_versions(directory: Path, expected: Mapping[str, Mapping[str, str]]) -
         assert not damaged, damaged
 
 
+def check_one_gc(directory: Path) -> None:
+    """One gc takes everything that the store does not need."""
+    with Store(directory) as store:
+        store.gc()
+    check_collected(directory)
+
+
 def check_collected(directory: Path) -> None:
     """After one gc there is no file that the store does not need."""
     with Store(directory) as store:

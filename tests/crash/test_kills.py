@@ -30,7 +30,7 @@ def sweep(forker: Forker, directory: Path, operation: str, points: int | None) -
     shutil.copytree(template, counted)
     calls = forker.run(operation, counted, -1)
     check_survival(counted, operation, OPERATIONS[operation].comes | OPERATIONS[operation].goes)
-    assert calls > 5
+    assert calls >= 5
     killed = 0
     step = 1 if points is None else max(calls / points, 1)
     # Threads make the order of some calls uncertain, so the last ones may not come: then the operation ends well.
@@ -51,10 +51,10 @@ def sweep(forker: Forker, directory: Path, operation: str, points: int | None) -
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_killed_at_some_calls(forker: Forker, tmp_path: Path, operation: str) -> None:
-    assert sweep(forker, tmp_path, operation, _POINTS) > 5
+    assert sweep(forker, tmp_path, operation, _POINTS) >= 5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_killed_at_every_call(forker: Forker, tmp_path: Path, operation: str) -> None:
-    assert sweep(forker, tmp_path, operation, None) > 5
+    assert sweep(forker, tmp_path, operation, None) >= 5

@@ -16,7 +16,7 @@ from casstore.blobs import BlobReader
 from casstore.catalog import Reader
 from casstore.digests import sha256_digest
 from casstore.engine import Settings
-from casstore.errors import DamagedError, FailedError, NotFoundError
+from casstore.errors import DamagedError, FailedError, NotFoundError, TooManyFilesError
 from casstore.frames import HEADER_BYTES, FrameKind
 from casstore.index.rows import FrameRow
 from casstore.packs import pack_path
@@ -186,6 +186,9 @@ def test_a_disk_that_fails_is_damage_and_other_failures_are_not(store: Store, mo
         with pytest.raises(DamagedError, match="it fails"):
             there.read_at(0, 1)
         number = errno.EMFILE
+        with pytest.raises(TooManyFilesError, match="too many files"):
+            there.read_at(0, 1)
+        number = errno.EINVAL
         with pytest.raises(FailedError, match="it fails"):
             there.read_at(0, 1)
 

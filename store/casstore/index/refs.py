@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casstore.digests import Digest
+from casstore.errors import InvalidInputError, NeedsRepairError
 from casstore.index.database import Database
 from casstore.journal import Position
 from casstore.refs import Ref, RefKey, RefKind
@@ -17,24 +18,24 @@ class RefRows:
         self._database = database
 
     def get(self, key: RefKey) -> Ref | None:
-        """The ref of that key."""
+        """The ref of that key. Raises NeedsRepairError for a row that nobody has written so."""
         found = self._database.execute(
-            "SELECT target, position FROM refs WHERE kind = ? AND name = ? AND label = ?",
+            "SELECT kind, name, label, target, position FROM refs WHERE kind = ? AND name = ? AND label = ?",
             (key.kind, key.name, key.label),
         )
-        return Ref(key, Digest.parse(found[0][0]), found[0][1]) if found else None
+        return _ref(found[0]) if found else None
 
     def all(self, kind: RefKind | None = None, name: str | None = None) -> list[Ref]:
-        """The refs of a kind, of a name, or both, in the order in which they were made."""
+        """The refs of a kind, of a name, or both, in the order in which they were made.
+
+        Raises NeedsRepairError for a row that nobody has written so.
+        """
         rows = self._database.execute(
             "SELECT kind, name, label, target, position FROM refs "
             "WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2) ORDER BY position, kind, name, label",
             (kind, name),
         )
-        return [
-            Ref(RefKey(RefKind(kind), name, label), Digest.parse(target), order)
-            for kind, name, label, target, order in rows
-        ]
+        return [_ref(row) for row in rows]
 
     def put(self, key: RefKey, target: Digest | None, order: int) -> None:
         """Set a ref; with None for its target, remove it."""
@@ -52,6 +53,16 @@ class RefRows:
         """The place of the next new ref."""
         ((highest,),) = self._database.execute("SELECT coalesce(max(position), 0) FROM refs")
         return int(highest) + 1
+
+
+def _ref(row: tuple[object, ...]) -> Ref:
+    kind, name, label, target, order = row
+    try:
+        if not (isinstance(name, str) and isinstance(label, str) and isinstance(order, int)):
+            raise TypeError
+        return Ref(RefKey(RefKind(str(kind)), name, label), Digest.parse(str(target)), order)
+    except (TypeError, ValueError, InvalidInputError) as error:
+        raise NeedsRepairError("the index is damaged where it holds refs") from error
 
 
 class Meta:

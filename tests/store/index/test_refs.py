@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from casstore.digests import blake3_digest
+from casstore.errors import NeedsRepairError
 from casstore.index.database import Database
 from casstore.index.refs import Meta, RefRows
 from casstore.journal import Position
@@ -50,6 +51,17 @@ def test_by_kind_and_name_in_the_order_in_which_they_were_made(database: Databas
     assert [ref.key for ref in refs.all(name="a")] == keys[1:]
     assert [ref.key for ref in refs.all(RefKind.PIN, "a")] == [keys[3]]
     assert refs.all(RefKind.PIN, "b") == []
+
+
+@pytest.mark.parametrize(
+    "column", ["kind = 'other'", "kind = x'00'", "name = x'ff'", "label = x'00'", "target = 'x'", "position = 'x'"]
+)
+def test_a_damaged_row_asks_for_a_repair(database: Database, column: str) -> None:
+    rows = RefRows(database)
+    rows.put(RefKey(RefKind.TAG, "name", "label"), blake3_digest(b"1"), 1)
+    database.execute(f"UPDATE refs SET {column}")
+    with pytest.raises(NeedsRepairError):
+        rows.all()
 
 
 def test_facts(database: Database) -> None:

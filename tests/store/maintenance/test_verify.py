@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casstore.digests import Digest, sha256_digest
-from casstore.errors import FailedError
+from casstore.errors import TooManyFilesError
 from casstore.frames import FrameKind
 from casstore.index.database import Database
 from casstore.index.rows import FrameRow, State
@@ -259,7 +259,7 @@ def test_what_cannot_be_read_now_is_not_called_damaged(store: Store, monkeypatch
         raise OSError(errno.EMFILE, "too many open files")
 
     monkeypatch.setattr(store.engine.packs, "read", fail)
-    with pytest.raises(FailedError, match="too many"):
+    with pytest.raises(TooManyFilesError, match="too many"):
         checked(store, data=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from casmodels.library import Store
 from casstore.errors import StoreError
-from tests.crash.store_checks import check_collected
+from tests.crash.store_checks import check_one_gc
 from tests.torture.groups.concurrency.contents import files_of
 from tests.torture.groups.concurrency.records import Told
 from tests.torture.groups.concurrency.workers import Place
@@ -20,7 +20,7 @@ def what_is_wrong(place: Place, told: Told) -> Iterator[str]:
         yield from _wrong_bytes(store, found)
         yield from (f"verify --data finds {damage}" for damage in store.verify(data=True).damaged)
     try:
-        check_collected(place.store)
+        check_one_gc(place.store)
     except AssertionError as error:
         yield f"one gc leaves what is not needed: {error}"
     with place.opened() as store:

@@ -25,7 +25,7 @@ from casmodels.cli import process
 from casmodels.library import Store
 from casstore import files
 from casstore.testing.faults import Failing, Recording, ShortWrites
-from tests.crash.store_checks import check_collected, check_versions
+from tests.crash.store_checks import check_one_gc, check_versions
 from tests.torture.groups.faults.commands import COMMANDS, Scene
 
 _MESSAGE_BYTES = 1 << 20
@@ -125,7 +125,7 @@ def _check(scene: Scene, request: dict[str, Any]) -> int:
     check_versions(scene.store, kept)
     scene.check_files()
     _see(scene, request["command"])
-    check_collected(scene.store)
+    check_one_gc(scene.store)
     assert not list(scene.directory.rglob(".casmodels-*")), "a gc leaves temporary files behind"
     check_versions(scene.store, kept)
     return 0
