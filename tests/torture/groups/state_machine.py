@@ -78,7 +78,7 @@ MUTATIONS = [
 
 def run(plan: Plan) -> Iterator[Outcome]:
     """Some hundred steps in a short run, else more than ten thousand."""
-    examples, steps = (6, 60) if plan.is_short else (120, 120)
+    examples, steps = (6, 60) if plan.is_short else (160, 120)
     options = settings(
         max_examples=examples,
         stateful_step_count=steps,
