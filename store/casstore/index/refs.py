@@ -85,12 +85,18 @@ class Meta:
 
     @property
     def position(self) -> Position | None:
-        """How far into the journal the index is; None when it has read nothing."""
+        """How far into the journal the index is; None when it has read nothing.
+
+        Raises NeedsRepairError where only a part of that is there.
+        """
         rows = dict(self._database.execute("SELECT key, value FROM meta WHERE key LIKE 'journal.%'"))
         if not rows:
             return None
-        generation, offset, sequence, checksum = (rows[f"journal.{field}"] for field in _POSITION)
-        return Position(generation, int(offset), int(sequence), checksum)
+        try:
+            generation, offset, sequence, checksum = (rows[f"journal.{field}"] for field in _POSITION)
+            return Position(generation, int(offset), int(sequence), checksum)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NeedsRepairError("the index is damaged where it notes how far it has come") from error
 
     def set_position(self, position: Position) -> None:
         """Remember how far into the journal the index is."""

@@ -64,6 +64,18 @@ def test_a_damaged_row_asks_for_a_repair(database: Database, column: str) -> Non
         rows.all()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["DELETE FROM meta WHERE key = 'journal.sequence'", "UPDATE meta SET value = 'x' WHERE key LIKE '%offset'"],
+)
+def test_half_a_position_asks_for_a_repair(database: Database, damage: str) -> None:
+    meta = Meta(database)
+    meta.set_position(Position("one", 2, 3, "four"))
+    database.execute(damage)
+    with pytest.raises(NeedsRepairError):
+        _ = meta.position
+
+
 def test_facts(database: Database) -> None:
     meta = Meta(database)
     assert meta.get("x") is None
