@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,22 @@ SPREAD = 0.04  # the standard deviation of MiniLM's larger matrices
 WIDTHS = {"F32": 4, "BF16": 2}
 
 
+def safetensors_header(tensors: Mapping[str, object]) -> bytes:
+    """What a safetensors file begins with, from each tensor's type, shape and offsets."""
+    text = json.dumps(tensors).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
 def write_tensor(path: Path, size_bytes: int, dtype: str, seed: int) -> None:
     """A safetensors file of one tensor; `dtype` is F32 or BF16. About 200 MB/s."""
     import numpy as np
 
     count = size_bytes // WIDTHS[dtype]
     tensor = {"dtype": dtype, "shape": [count], "data_offsets": [0, count * WIDTHS[dtype]]}
-    header = json.dumps({"weight": tensor}).encode()
-    header += b" " * (-len(header) % 8)
     random = np.random.default_rng(seed)
     with path.open("wb") as stream:
-        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.write(safetensors_header({"weight": tensor}))
         while count:
             stream.write(_block(random, min(count, BLOCK_ELEMENTS), dtype).data)
             count -= min(count, BLOCK_ELEMENTS)
@@ -57,11 +63,9 @@ def write_layers(path: Path, size_bytes: int, seed: int) -> None:
             end = offset + 2 * rows * (columns if name == "weight" else 1)
             header[f"layers.{number}.{name}"] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
             offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     random = np.random.default_rng(seed)
     with path.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.write(safetensors_header(header))
         while offset:
             count = min(offset // 2, BLOCK_ELEMENTS)
             stream.write(_block(random, count, "BF16").data)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.floats import safetensors_header
+
 LARGEST = 127
 DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.int8): "I8"}
 
@@ -47,6 +49,4 @@ def _write(tensors: dict[str, NDArray[Any]], path: Path) -> None:
         end = offset + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": tensor.shape, "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(tensor.tobytes() for tensor in tensors.values()))
+    path.write_bytes(safetensors_header(header) + b"".join(tensor.tobytes() for tensor in tensors.values()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.corpus import Corpus, Member, digests_of
+from benchmarks.floats import safetensors_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +55,7 @@ def safetensors_bytes(dtype: str, tensors: list[NDArray[Any]]) -> bytes:
         end = offset + tensor.nbytes
         header[f"layer.{index}"] = {"dtype": dtype, "shape": [tensor.size], "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + b"".join(tensor.tobytes() for tensor in tensors)
+    return safetensors_header(header) + b"".join(tensor.tobytes() for tensor in tensors)
 
 
 def _bf16(values: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from casstore.buffers import Buffer
-from casstore.errors import DiskError, FullError, NotWritableError, StoreError, TooManyFilesError
+from casstore.errors import DiskError, FailedError, FullError, NotWritableError, StoreError, TooManyFilesError
 
 Hook: TypeAlias = Callable[[str, str], None]
 """Called with the operation's name and the path before each call that changes the disk."""
@@ -56,6 +56,11 @@ def explain(error: OSError, path: str | Path) -> StoreError | None:
     if error.errno in _TOO_MANY:
         return TooManyFilesError(str(path))
     return None
+
+
+def unreadable(error: OSError, path: str | Path, what: str) -> StoreError:
+    """The engine's own error for one that reading gave: what `explain` knows, or that ``what`` cannot be read."""
+    return explain(error, path) or FailedError(f"{what} cannot be read: {error.strerror}")
 
 
 @contextlib.contextmanager

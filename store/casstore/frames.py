@@ -11,7 +11,7 @@ from blake3 import blake3
 from casstore.buffers import Buffer
 from casstore.digests import GIT_BLOB, SHA256, Digest
 from casstore.errors import DamagedError
-from casstore.recipes import Recipe
+from casstore.recipes import MAX_CHUNK_BYTES, Recipe
 
 _FIELDS = struct.Struct("<4sBBBBIIHH32s32s")
 CHECKSUM_BYTES = 8
@@ -23,8 +23,6 @@ _RECIPE_HINT = struct.Struct("<32sQB20s")
 HEADER_BYTES = _FIELDS.size + CHECKSUM_BYTES
 MAX_RAW_BYTES = 1 << 30
 """No frame decodes to more: a record of this size would list 26 million chunks."""
-MAX_CHUNK_BYTES = 8 << 20
-"""No chunk is cut larger, and so many are decoded at once that a larger one would cost more memory than there is."""
 
 
 class FrameKind(IntEnum):

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,6 +51,24 @@ class RefMoved:
 
 
 Operation: TypeAlias = PackAdded | PackRemoved | RefMoved
+
+
+def outcome(operations: Iterable[Operation]) -> tuple[set[bytes], dict[RefKey, Digest]]:
+    """The packs that count, and where refs point, after these operations from the beginning on."""
+    packs: set[bytes] = set()
+    refs: dict[RefKey, Digest] = {}
+    for operation in operations:
+        match operation:
+            case PackAdded(pack_id):
+                packs.add(pack_id)
+            case PackRemoved(pack_id):
+                packs.discard(pack_id)
+            case RefMoved(key, _, new, _):
+                if new is None:
+                    refs.pop(key, None)
+                else:
+                    refs[key] = new
+    return packs, refs
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from casstore import files
 from casstore.digests import Digest
-from casstore.errors import BusyError, DamagedError, FailedError, NeedsRepairError, StoreError
+from casstore.errors import BusyError, DamagedError, NeedsRepairError, StoreError
 from casstore.frames import FrameKind
 from casstore.index.database import Database
 from casstore.index.refs import Meta, RefRows
@@ -251,5 +251,4 @@ def sealed_pack(packs: Path, pack_id: bytes) -> SealedPack:
     except FileNotFoundError as error:
         raise NeedsRepairError(f"the pack {path.name} is missing") from error
     except OSError as error:
-        known = files.explain(error, path)
-        raise known or FailedError(f"the pack {path.name} cannot be read: {error.strerror}") from error
+        raise files.unreadable(error, path, f"the pack {path.name}") from error

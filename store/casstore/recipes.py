@@ -19,6 +19,9 @@ _VERSION = 1
 _HAS_GIT = 1
 _BATCH = 4096
 
+MAX_CHUNK_BYTES = 8 << 20
+"""No chunk is cut larger, and so many are decoded at once that a larger one would cost more memory than there is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

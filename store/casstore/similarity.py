@@ -65,7 +65,8 @@ def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> li
         return []
     width = item_width(mine)
     words = ordered(np.frombuffer(mine, WORD_TYPES[width]))
-    exact, best, best_bits = None, None, 8 * width * _WORTH_IT[width]
+    promising_bits = 8 * width * _WORTH_IT[width]
+    exact, best, best_bits = None, None, promising_bits
     for candidate in candidates:
         their_width = item_width(candidate.sketch)
         if len(candidate.sketch) != their_width * _SAMPLES or candidate.raw_length * width != raw_length * their_width:
@@ -78,7 +79,7 @@ def choices(mine: bytes, raw_length: int, candidates: Iterable[Candidate]) -> li
                 best, best_bits = Choice(candidate.digest, cast, must_be_exact=False, stored_share=share), bits
             elif not candidate.is_whole and not bits and exact is None:
                 exact = Choice(candidate.digest, cast, must_be_exact=True)
-            if not cast and bits < 8 * width * _WORTH_IT[width]:
+            if not cast and bits < promising_bits:
                 break  # they are of one type
     return [choice for choice in (exact, best) if choice is not None]
 

@@ -11,7 +11,8 @@ from casmodels.library import Store
 from casmodels.results import EntryResult
 from casmodels.views.targets import is_temporary
 from casstore.engine import Engine
-from casstore.journal import PackAdded, PackRemoved, RefMoved
+from casstore.journal import outcome
+from casstore.layout import Layout
 from casstore.packs import list_packs
 from casstore.testing.builders import all_contents
 from tests.crash import store_checks
@@ -70,7 +71,8 @@ def check_collected(work: Path) -> None:
     store_checks.check_collected(scene / "store")
     left = [path for path in files_in(scene) if is_temporary(path.name)]
     assert not left, f"these are left: {left}"
-    names = {path.name for path in (scene / "store").iterdir() if not path.name.startswith("index.sqlite3")}
+    layout = Layout(scene / "store")
+    names = {path.name for path in layout.root.iterdir() if not path.name.startswith(layout.index.name)}
     assert names <= KNOWN, f"these are left: {names - KNOWN}"
 
 
@@ -89,19 +91,9 @@ def _check_version(store: Store, target: str, files: Digests) -> None:
 
 def _check_journal(engine: Engine) -> None:
     """The journal alone says what the index says, and every pack that it counts is there."""
-    packs, refs = set(), {}
     journal = engine.ledger.journal
-    for entry in journal.entries(journal.begins()):
-        for operation in entry.operations:
-            match operation:
-                case PackAdded(pack_id):
-                    packs.add(pack_id)
-                case PackRemoved(pack_id):
-                    packs.discard(pack_id)
-                case RefMoved(key, _, new, _):
-                    refs[key] = new
+    packs, moved = outcome(operation for entry in journal.entries(journal.begins()) for operation in entry.operations)
     assert packs == engine.ledger.rows.pack_ids(), "journal and index count other packs"
-    moved = {key: target for key, target in refs.items() if target is not None}
     assert moved == {ref.key: ref.target for ref in engine.ledger.refs.all()}, "journal and index have other refs"
     missing = packs - set(list_packs(engine.layout.packs))
     assert not missing, f"packs that count are gone: {[pack_id.hex() for pack_id in missing]}"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from casstore.digests import blake3_digest
 from casstore.errors import DamagedError, InvalidInputError
-from casstore.frames import Frame, FrameHeader, FrameKind, parse_frame
+from casstore.frames import MAX_RAW_BYTES, Frame, FrameHeader, FrameKind, parse_frame
 from casstore.journal import Journal, Operation
-from casstore.recipes import Recipe
+from casstore.recipes import MAX_CHUNK_BYTES, Recipe
 from casstore.testing import strategies
 from casstore.trees import Entry, Tree, path_bytes, path_text
 from casstore.versions import Version
@@ -94,19 +94,21 @@ def test_every_name_of_a_posix_system_is_text_and_back(raw: bytes) -> None:
     assert path_bytes(path_text(raw)) == raw
 
 
-@given(
-    st.builds(
+def _headers(kind: FrameKind) -> st.SearchStrategy[FrameHeader]:
+    return st.builds(
         FrameHeader,
-        st.sampled_from(FrameKind),
+        st.just(kind),
         strategies.chunk_names,
         st.integers(0, 255),
-        st.integers(0, 1 << 30),
+        st.integers(0, MAX_CHUNK_BYTES if kind is FrameKind.CHUNK else MAX_RAW_BYTES),
         st.just(5),
         st.just(b"") | strategies.chunk_names.filter(any),
         st.integers(0, 255),
         st.binary(max_size=100),
     )
-)
+
+
+@given(st.sampled_from(FrameKind).flatmap(_headers))
 def test_frames_come_back(header: FrameHeader) -> None:
     frame = Frame.of(header, b"12345")
     parsed, payload = parse_frame(frame.front + bytes(frame.payload))

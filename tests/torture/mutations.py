@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.torture.plan import Mutation
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
 _PARTS: Final = ("casmodels", "store", "tests")
 _FIGURES: Final = Path(__file__).parent / "results"
 _LIMIT_SECONDS: Final = 900
@@ -41,7 +41,7 @@ def _copy(work: Path) -> Path:
 
     tree = work / "tree"
     for part in _PARTS:
-        shutil.copytree(_ROOT / part, tree / part, ignore=left_out)
+        shutil.copytree(ROOT / part, tree / part, ignore=left_out)
     return tree
 
 

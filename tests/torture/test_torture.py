@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import registry
+from tests.torture import mutations, registry
 from tests.torture.plan import Plan
 
 
@@ -18,3 +18,10 @@ def test_the_short_form_holds(name: str, tmp_path: Path) -> None:
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     assert not failures, f"{name} with the seed {seed}: {failures}"
     assert any(outcome.points for outcome in outcomes), "nothing was done"
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_deliberate_fault_fits_the_source(name: str) -> None:
+    for mutation in registry.load(name).MUTATIONS:
+        text = (mutations.ROOT / mutation.file).read_text()
+        assert text.count(mutation.before) == 1, f"{mutation.what}: {mutation.file} has changed"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from casstore.chunkers.spans import OPAQUE_WIDTH, Span
+from casstore.recipes import MAX_CHUNK_BYTES
 
 # All of these decide where chunks begin, so changing one makes every later file miss the chunks stored
 # before.
-MAX_PIECE_BYTES: Final = 8 << 20
+MAX_PIECE_BYTES: Final = MAX_CHUNK_BYTES
 STEP_ELEMENTS: Final = 1 << 19  # not bytes: the fp32 and fp16 forms of a tensor are cut at the same elements
 NARROW_STEP_BYTES: Final = 1 << 20  # for types under 2 bytes wide, rounded down to whole blocks
 MIN_TENSOR_ELEMENTS: Final = 4096  # smaller tensors are cut together with what lies around them

@@ -31,6 +31,7 @@ def target_machine() -> llvm.TargetMachine:
     )
 
 
+@cache
 def described() -> str:
     """What objects depend on besides their source: this processor, and the compiler's release, Numba's with it."""
     features = llvm.get_host_cpu_features().flatten()

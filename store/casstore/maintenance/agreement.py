@@ -8,7 +8,7 @@ from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.errors import NeedsRepairError
 from casstore.index.places import Places
-from casstore.journal import Entry, PackAdded, PackRemoved, Position, RefMoved
+from casstore.journal import Entry, Position, outcome
 from casstore.packs import pack_path
 from casstore.refs import RefKey
 
@@ -54,20 +54,10 @@ def _indexed(engine: Engine) -> tuple[Position | None, set[bytes], dict[RefKey, 
 
 def _agree(engine: Engine, entries: list[Entry], packs: set[bytes], refs: dict[RefKey, Digest]) -> bool:
     """Whether packs and refs are those of the journal, but for packs that are lost: a rebuild leaves these out."""
-    counted: set[bytes] = set()
-    moved: dict[RefKey, Digest | None] = {}
-    for entry in entries:
-        for operation in entry.operations:
-            match operation:
-                case PackAdded(pack_id):
-                    counted.add(pack_id)
-                case PackRemoved(pack_id):
-                    counted.discard(pack_id)
-                case RefMoved(key, _, new, _):
-                    moved[key] = new
+    counted, moved = outcome(operation for entry in entries for operation in entry.operations)
     left_out = counted - packs
     return (
         packs <= counted
         and not any(pack_path(engine.layout.packs, pack_id).exists() for pack_id in left_out)
-        and refs == {key: target for key, target in moved.items() if target is not None}
+        and refs == moved
     )

@@ -12,7 +12,7 @@ import errno
 from casstore import files
 from casstore.digests import BLAKE3, Digest
 from casstore.engine import decoded
-from casstore.errors import DamagedError, FailedError, InvalidInputError
+from casstore.errors import DamagedError, InvalidInputError
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
 from casstore.index.order import frames_in_packs
@@ -121,5 +121,4 @@ def _read(packs: PackReader, row: FrameRow) -> bytes:
     except OSError as error:
         if error.errno in (errno.EIO, errno.ENOENT):
             raise DamagedError(f"pack {row.pack.hex()}", f"it cannot be read: {error.strerror}") from error
-        known = files.explain(error, f"pack {row.pack.hex()}")
-        raise known or FailedError(f"the pack {row.pack.hex()} cannot be read: {error.strerror}") from error
+        raise files.unreadable(error, f"pack {row.pack.hex()}", f"the pack {row.pack.hex()}") from error

@@ -85,6 +85,8 @@ MUTATIONS = [
                 return
             with self._engine.ledger.change() as change:
                 self._enter(change)
+                for condition in self._conditions:
+                    condition()
                 for key, target in self._refs.items():
                     self._set_ref(change, key, target)
 """,
@@ -96,6 +98,8 @@ MUTATIONS = [
                 return
             with self._engine.ledger.change() as change:
                 self._enter(change)
+                for condition in self._conditions:
+                    condition()
                 for key, target in self._refs.items():
                     self._set_ref(change, key, target)
             if pack is not None:
@@ -119,11 +123,12 @@ MUTATIONS = [
     Mutation(
         "gc unlinks packs before the journal says that they do not count",
         "store/casstore/maintenance/gc.py",
-        """            change.remove_pack(pack_id)
+        """        change.remove_packs([pack_id for pack_id, _ in dead])
     for pack_id, _ in dead:
         files.unlink(pack_path(engine.layout.packs, pack_id))
 """,
-        """            change.remove_pack(pack_id)
+        """        change.remove_packs([pack_id for pack_id, _ in dead])
+        for pack_id, _ in dead:
             files.unlink(pack_path(engine.layout.packs, pack_id))
 """,
     ),
@@ -166,10 +171,12 @@ MUTATIONS = [
         "a view's refs come before what they name",
         "casmodels/views/repo_folder.py",
         """            materialiser.write_all(wanted, written)
+            self._made += [one.wanted.path for one in written]
             if not listing.files:""",
         """            make_parents(self._directory, snapshot_path(listing.commit, ""))
             self._point(listing.version)
             materialiser.write_all(wanted, written)
+            self._made += [one.wanted.path for one in written]
             if not listing.files:""",
     ),
     Mutation(

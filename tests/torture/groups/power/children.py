@@ -22,8 +22,7 @@ from casmodels.cli import process
 from casmodels.library import Store
 from casmodels.views.targets import is_temporary
 from casstore.layout import Layout
-from casstore.maintenance.gc import collect
-from casstore.packs import list_packs
+from tests.crash.store_checks import check_one_gc
 
 _IMPORTED_ONCE: Final = (
     "casmodels.cli.program",
@@ -50,7 +49,7 @@ def _look(arguments: Sequence[str]) -> int:
     store, checkouts = map(Path, arguments)
     before = _all_of(store, checkouts)
     if Layout(store).exists():
-        _collect(store)
+        check_one_gc(store)
         assert _all_of(store, checkouts) == before, "gc has changed what is there"
     json.dump(before, sys.stdout)
     return 0
@@ -75,20 +74,6 @@ def _all_of(directory: Path, checkouts: Path) -> dict[str, Any]:
         "pins": sorted(f"{one.name}@{one.version}" for one in there if one.pinned),
         "places": places,
     }
-
-
-def _collect(directory: Path) -> None:
-    """A gc, after which there is no file that the store does not need."""
-    with Store(directory) as store:
-        store.gc()
-        engine = store._context.engine()
-        layout = engine.layout
-        assert set(list_packs(layout.packs)) == engine.engine.ledger.rows.pack_ids(), "packs that do not count are left"
-        left = [path.name for path in layout.packs.iterdir() if path.suffix != ".pack"]
-        left += [path.name for path in (*layout.downloads.iterdir(), *layout.leases.iterdir())]
-        assert not left, f"these are left: {left}"
-        again = collect(engine.engine)
-        assert (again.packs, again.chunks) == (0, 0), "one gc did not take everything"
 
 
 def _files(directory: Path) -> dict[str, str]:
