@@ -22,6 +22,8 @@ def test_the_short_form_holds(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", registry.names())
 def test_every_deliberate_fault_fits_the_source(name: str) -> None:
+    """And leaves a program: one that is none would be noticed for the wrong reason."""
     for mutation in registry.load(name).MUTATIONS:
         text = (mutations.ROOT / mutation.file).read_text()
         assert text.count(mutation.before) == 1, f"{mutation.what}: {mutation.file} has changed"
+        compile(text.replace(mutation.before, mutation.after), mutation.file, "exec")

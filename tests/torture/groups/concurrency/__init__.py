@@ -18,7 +18,7 @@ from tests.torture.groups.concurrency.workers import Place
 from tests.torture.plan import Mutation, Outcome, Plan
 
 FULL_SECONDS = 1800.0
-SHORT_SECONDS = 10.0
+SHORT_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 60.0
 """Nobody may wait longer: so long a gc waits for others before it gives up, and others stop for two seconds at most."""
 
