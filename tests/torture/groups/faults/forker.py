@@ -39,11 +39,13 @@ def serve(link: socket.socket) -> None:
         if not message:
             return
         request = json.loads(message)
+        # Before the fork: what strace makes fail has to be a call of the command.
+        scene = Scene.load(Path(request["scene"]))
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reading)
-            _become(request, descriptors, link, writing)
+            _become(scene, request, descriptors, link, writing)
         os.close(writing)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -53,14 +55,13 @@ def serve(link: socket.socket) -> None:
         link.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
 
 
-def _become(request: dict[str, Any], descriptors: list[int], link: socket.socket, writing: int) -> None:
+def _become(scene: Scene, request: dict[str, Any], descriptors: list[int], link: socket.socket, writing: int) -> None:
     """In the child: do what is asked and end."""
     status = 99
     try:
         for number, descriptor in enumerate(descriptors, 1):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        scene = Scene.load(Path(request["scene"]))
         if request.get("traced"):
             link.recv(1)
         link.close()
