@@ -67,8 +67,8 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
             models = {folder.name: _snapshot(folder) for folder in (scene / "view" / "hub").glob("models--*")}
             assert len(models) == len({target.partition("@")[0] for target in expected.versions}), "a model is missing"
             assert all(models.values()), "a model has no snapshot"
-            left = [path for path in files_in(scene / "view") if is_temporary(path.name)]
-            assert not left, f"temporary files are left: {left}"
+            left = [path for path in scene.rglob("*") if is_temporary(path.name)]
+            assert not left, f"temporary files or links are left: {left}"
         case "remove":
             with Store(scene / "store") as store:
                 assert not [version for version in store.versions() if version.name == "many"], "it is still there"

@@ -7,9 +7,9 @@ Run as a program, so that it forks from a process that has no threads:
 WORK holds a scene (`scene.prepared`). N times it is laid out anew, and a command run in it is killed (SIGKILL): through
 the seam, right before its n-th write, fsync, rename, unlink, truncate or commit; from outside, at its n-th system call
 of a name. After each kill: everything that was finished is there to the byte; then, in either order, the same command
-works unaided, and one gc takes back what leaked; and everything is there again. Where the scene is damaged, what does not
-suffer is there throughout, and all is there once it was healed. Prints what `sweeping.Swept` says, a
-line of JSON for each way of each command.
+works unaided, and one gc takes back what leaked; and everything is there again. Where the scene is damaged, what does
+not suffer is there throughout, and all is there once it was healed. Prints what `sweeping.Swept` says, a line of JSON
+for each way of each command.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A family of models in a store, damaged, and copies that it can be healed from.
 
-`base` and `tuned` share a file of noise; the tensors of `tuned` are deltas of those of `base`. Lost are chunks of the noise;
-of the first half of the tensors every second base, so that its delta cannot be read either; of the other half every
-second delta. The copies have all of `base`, and of `tuned` the second half of the tensors alone, in a file of another
-name: so a delta of the first half is had again by nothing but its base.
+`base` and `tuned` share a file of noise; the tensors of `tuned` are deltas of those of `base`. Lost are chunks of the
+noise; of the first half of the tensors every second base, so that its delta cannot be read either; of the other half
+every second delta. The copies have all of `base`, and of `tuned` the second half of the tensors alone, in a file of
+another name: so a delta of the first half is had again by nothing but its base.
 """
 
 from __future__ import annotations
