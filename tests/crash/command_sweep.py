@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -53,9 +54,27 @@ _WARM = (
     ),
     *(
         f"casstore.{module}"
-        for module in ("bases", "chunkers.opaque", "codecs.byteplane", "maintenance.compact", "needs")
+        for module in (
+            "bases",
+            "chunkers.opaque",
+            "codecs.against",
+            "codecs.byteplane",
+            "codecs.cast",
+            "maintenance.compact",
+            "needs",
+        )
     ),
-    *("charset_normalizer", "huggingface_hub.hf_api", "psutil", "requests", "tomllib", "zstandard"),
+    *(f"casstore.codecs.delta.{module}" for module in ("decoding", "encoding")),
+    *(
+        "charset_normalizer",
+        "huggingface_hub.hf_api",
+        "psutil",
+        "pydantic.type_adapter",
+        "pyfastcdc",
+        "requests",
+        "tomllib",
+    ),
+    *("numpy.ma", "zstandard"),
 )
 """What would be imported after each fork else."""
 
@@ -231,9 +250,9 @@ def main() -> None:
     options = parser.parse_args()
     for module in _WARM:
         importlib.import_module(module)
-    covered: set[Window] = set()
+    covered: dict[str, set[Window]] = defaultdict(set)  # for each template, as damage may be met in any window
     for command in options.commands:
-        sweep = Sweep(options.work, command, options.seed, covered)
+        sweep = Sweep(options.work, command, options.seed, covered[COMMANDS[command].template])
         for way, wanted in ((sweep.through_the_seam, options.seam), (sweep.from_outside, options.outside)):
             if wanted:
                 sys.stdout.write(json.dumps(asdict(way(wanted))) + "\n")

@@ -30,7 +30,7 @@ class _Extent:
 
 _MOST = ("pull", "checkpoint", "gc", "compact", "verify", "repair", "checkout", "view", "heal")
 
-_SHORT = _Extent(_MOST, Size(files=4, versions=2, garbage=2), seam=6, outside=2, workers=1)
+_SHORT = _Extent(_MOST, Size(files=4, versions=2, garbage=2), seam=7, outside=1, workers=1)
 _FULL = _Extent(tuple(COMMANDS), Size(files=40, versions=60, garbage=60), seam=150, outside=150, workers=2)
 
 
@@ -160,23 +160,26 @@ MUTATIONS = [
 """,
     ),
     Mutation(
-        "healing drops the pack with the damage before what it keeps of it counts elsewhere",
+        "healing unlinks the pack with the damage before what it keeps of it counts elsewhere",
         "casmodels/library/upkeep.py",
-        """        search.through(given, known)
-        transaction.commit()
+        """        search = healing.Search(healer, lost, engine.path, progress or SilentProgress())
 """,
-        """        from casstore.frames import Frame, parse_frame
+        """        from casstore import files
+        from casstore.frames import Frame, parse_frame
         from casstore.index.order import frames_in_packs
+        from casstore.packs import pack_path
 
-        search.through(given, known)
-        ledger = engine.engine.ledger
-        hurt = {row.pack for row in ledger.rows.damaged_chunks() if row.base is None}
-        with frames_in_packs(ledger.database, hurt) as rows:
-            for row in rows:
-                transaction._append(Frame.of(*parse_frame(engine.engine.frame_at(row))))
-        with ledger.change() as change:
+        parts = engine.engine
+        hurt = {row.pack for row in parts.ledger.rows.damaged_chunks() if row.base is None}
+        with frames_in_packs(parts.ledger.database, hurt) as rows:
+            kept = [Frame.of(*parse_frame(parts.frame_at(row))) for row in rows]
+        with parts.ledger.change() as change:
             change.remove_packs(hurt)
-        transaction.commit()
+        for pack_id in hurt:
+            files.unlink(pack_path(parts.layout.packs, pack_id))
+        for frame in kept:
+            transaction._append(frame)
+        search = healing.Search(healer, lost, engine.path, progress or SilentProgress())
 """,
     ),
     Mutation(
