@@ -23,6 +23,7 @@ from casstore.maintenance.heal import Healer, find_lost, revive
 from casstore.maintenance.leftovers import remove_leftovers
 from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.repair import mend
+from casstore.maintenance.verify import check
 from casstore.packs import pack_path
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
@@ -122,7 +123,7 @@ def _damaged(store: Store) -> None:
     put(store, "c", tensor(0))
     put(store, "d", tensor(1e-5))
     (base,) = store.engine.ledger.rows.bases()
-    _flip(store, base, blake3_digest(tree(2, 4)["f1"]).value)
+    _flip(store, {base, blake3_digest(tree(2, 4)["f1"]).value}, hurt=_DAMAGED)
 
 
 def _damaged_alike(store: Store) -> None:
@@ -133,15 +134,17 @@ def _damaged_alike(store: Store) -> None:
         stage(transaction, "e", tree(6, 2))
         transaction.commit()
     remove(store, "gone6", gone)
-    _flip(store, blake3_digest(tensor(0)["w.4"]).value)
+    _flip(store, {blake3_digest(tensor(0)["w.4"]).value}, hurt=frozenset({"c"}))
 
 
-def _flip(store: Store, *chunks: bytes) -> None:
-    """Flip a bit of each."""
+def _flip(store: Store, chunks: set[bytes], hurt: frozenset[str]) -> None:
+    """Flip a bit of each, by which just these names suffer."""
     for digest in chunks:
         row = store.engine.ledger.rows.frame(FrameKind.CHUNK, digest)
         assert row is not None
         flip(Range(pack_path(store.layout.packs, row.pack), row.offset, row.offset + row.length), random.Random(1))
+    with store.reading():
+        assert {finding.name for finding in check(store.engine, data=True).findings} == hurt
 
 
 def _put(path: Path, acknowledge: Acknowledge) -> None:
