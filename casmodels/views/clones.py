@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Final
@@ -60,7 +61,29 @@ def _clone_on_macos(source: int, target: Path) -> int | None:
 
 
 def can_clone(directory: Path) -> bool:
-    """Whether the file system of a directory makes reflinks: tried with a small file."""
+    """Whether the file system of a directory makes reflinks: tried with a small file.
+
+    On Linux it has no name, so that a kill leaves nothing: the directory may be one that nobody cleans up.
+    """
+    if sys.platform == "darwin":
+        return _can_clone_by_name(directory)
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with (
+            tempfile.TemporaryFile(dir=directory, buffering=0) as original,
+            tempfile.TemporaryFile(dir=directory, buffering=0) as copy,
+        ):
+            original.write(bytes(_PROBE_BYTES))
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _can_clone_by_name(directory: Path) -> bool:
     original, copy = temporary_in(directory), temporary_in(directory)
     try:
         descriptor = os.open(original, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -82,7 +105,10 @@ def can_clone(directory: Path) -> bool:
 
 
 def can_link(directory: Path) -> bool:
-    """Whether the file system of a directory has symbolic links: tried. Where nothing may be written it is assumed."""
+    """Whether the file system of a directory has symbolic links: tried. Where nothing may be written it is assumed.
+
+    A kill leaves the trial there, so it has to be a directory that is cleaned up.
+    """
     trial = temporary_in(directory)
     try:
         trial.symlink_to("nowhere")
@@ -94,7 +120,7 @@ def can_link(directory: Path) -> bool:
         if error.errno in (errno.EACCES, errno.EROFS):
             return True
         raise files.explain(error, directory) or error from error
-    trial.unlink()
+    trial.unlink(missing_ok=True)  # whoever cleans up there may have been faster
     return True
 
 

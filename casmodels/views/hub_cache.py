@@ -117,8 +117,9 @@ class HubView:
             files.make_directory(directory / BLOBS)
             with nameable(), alone(directory):
                 folder = RepoFolder(reader, self._places, directory, name)
+                symlinks = can_link(directory / BLOBS)
                 written = folder.add(
-                    listing, copies, link=link, symlinks=can_link(directory), progress=progress or SilentProgress()
+                    listing, copies, link=link, symlinks=symlinks, progress=progress or SilentProgress()
                 )
             kept += [f"{directory.name}/{path}" for path in folder.foreign]
             ways |= {one.how for one in written}
@@ -186,7 +187,8 @@ class HubView:
         needed: dict[Path, tuple[Digest, int]] = {}
         for name, listing in listings:
             directory = self._folder(name)
-            links = can_link(nearest_existing(directory))
+            # Where nothing lies yet, the paths matter only as far as a version has equal files.
+            links = not (directory / BLOBS).is_dir() or can_link(directory / BLOBS)
             for path, file in listing.files.items():
                 target = directory / (f"{BLOBS}/{file.etag}" if links else snapshot_path(listing.commit, path))
                 if not _has_size(target, file.size_bytes):

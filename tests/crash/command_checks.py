@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -10,32 +11,40 @@ from typing import cast
 from casmodels.library import Store
 from casmodels.results import EntryResult
 from casmodels.views.targets import is_temporary
-from casstore.engine import Engine
+from casstore.engine import Engine as Parts
+from casstore.errors import DamagedError
 from casstore.journal import outcome
 from casstore.layout import Layout
 from casstore.packs import list_packs
-from casstore.testing.builders import all_contents
+from casstore.refs import RefKind
+from casstore.store import Store as Engine
 from tests.crash import store_checks
 from tests.crash.checks import KNOWN
 from tests.crash.scene import REPO, Digests, Expected, digest_of, digests_in, files_in
 
 
 def check(work: Path, expected: Expected, command: str, said: str) -> None:
-    """All that was finished is there to the byte, nothing is half there, and what the command has said is true."""
+    """All that was finished is there to the byte, but for files that suffer from damage; nothing is half there, and
+    what the command has said is true."""
     with Store(work / "scene" / "store") as store:
         engine = store._context.engine()
-        here = {
-            f"{name}@{version}": {path: sha256(data).hexdigest() for path, data in contents.items()}
-            for (name, version), contents in all_contents(engine).items()
-        }
+        here = _readable(engine)
         promised = set() if command == "remove" else _versions_in(said)
         lost = (expected.versions.keys() | promised) - here.keys()
         if command == "remove":
             lost = {target for target in lost if not target.startswith("many@")}
         assert not lost, f"versions are gone: {sorted(lost)}"
         for target in expected.versions.keys() & here.keys():
-            assert here[target] == expected.versions[target], f"{target} holds other bytes"
-        damaged = store.verify(data=True).damaged
+            hurt = expected.hurt.get(target, ())
+            unread = expected.versions[target].keys() - here[target].keys()
+            assert unread <= set(hurt), f"{target} lacks {sorted(unread)}"
+            assert here[target].items() <= expected.versions[target].items(), f"{target} holds other bytes"
+        suffering = {(target, path) for target, paths in expected.hurt.items() for path in paths}
+        damaged = [
+            damage
+            for damage in store.verify(data=True).damaged
+            if (f"{damage.model}@{damage.version}", damage.path) not in suffering
+        ]
         assert not damaged, f"verify finds damage: {damaged}"
         _check_journal(engine.engine)
     _check_checkout(work, expected)
@@ -58,8 +67,8 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
             models = {folder.name: _snapshot(folder) for folder in (scene / "view" / "hub").glob("models--*")}
             assert len(models) == len({target.partition("@")[0] for target in expected.versions}), "a model is missing"
             assert all(models.values()), "a model has no snapshot"
-            left = [path for path in files_in(scene / "view") if is_temporary(path.name)]
-            assert not left, f"temporary files are left: {left}"
+            left = [path for path in scene.rglob("*") if is_temporary(path.name)]
+            assert not left, f"temporary files or links are left: {left}"
         case "remove":
             with Store(scene / "store") as store:
                 assert not [version for version in store.versions() if version.name == "many"], "it is still there"
@@ -76,6 +85,19 @@ def check_collected(work: Path) -> None:
     assert names <= KNOWN, f"these are left: {names - KNOWN}"
 
 
+def _readable(engine: Engine) -> dict[str, Digests]:
+    """The files of each version that can be read."""
+    here: dict[str, Digests] = {}
+    with engine.reading() as reader:
+        for ref in reader.refs(RefKind.VERSION):
+            files = here.setdefault(f"{ref.key.name}@{ref.target.hex}", {})
+            for entry in reader.tree(reader.version(ref.target).tree).files:
+                assert entry.blob is not None
+                with contextlib.suppress(DamagedError):
+                    files[entry.path] = sha256(b"".join(reader.open_blob(entry.blob).stream())).hexdigest()
+    return here
+
+
 def _versions_in(said: str) -> set[str]:
     """The versions that a command has said, on stdout and in JSON, to be there."""
     document = json.loads(said) if said else []
@@ -89,7 +111,7 @@ def _check_version(store: Store, target: str, files: Digests) -> None:
     assert there == files, f"{target} holds other files"
 
 
-def _check_journal(engine: Engine) -> None:
+def _check_journal(engine: Parts) -> None:
     """The journal alone says what the index says, and every pack that it counts is there."""
     journal = engine.ledger.journal
     packs, moved = outcome(operation for entry in journal.entries(journal.begins()) for operation in entry.operations)

@@ -7,8 +7,9 @@ Run as a program, so that it forks from a process that has no threads:
 WORK holds a scene (`scene.prepared`). N times it is laid out anew, and a command run in it is killed (SIGKILL): through
 the seam, right before its n-th write, fsync, rename, unlink, truncate or commit; from outside, at its n-th system call
 of a name. After each kill: everything that was finished is there to the byte; then, in either order, the same command
-works unaided, and one gc takes back what leaked; and everything is there again. Prints what `sweeping.Swept` says, a
-line of JSON for each way of each command.
+works unaided, and one gc takes back what leaked; and everything is there again. Where the scene is damaged, what does
+not suffer is there throughout, and all is there once it was healed. Prints what `sweeping.Swept` says, a line of JSON
+for each way of each command.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -52,9 +54,27 @@ _WARM = (
     ),
     *(
         f"casstore.{module}"
-        for module in ("bases", "chunkers.opaque", "codecs.byteplane", "maintenance.compact", "needs")
+        for module in (
+            "bases",
+            "chunkers.opaque",
+            "codecs.against",
+            "codecs.byteplane",
+            "codecs.cast",
+            "maintenance.compact",
+            "needs",
+        )
     ),
-    *("charset_normalizer", "huggingface_hub.hf_api", "psutil", "requests", "tomllib", "zstandard"),
+    *(f"casstore.codecs.delta.{module}" for module in ("decoding", "encoding")),
+    *(
+        "charset_normalizer",
+        "huggingface_hub.hf_api",
+        "psutil",
+        "pydantic.type_adapter",
+        "pyfastcdc",
+        "requests",
+        "tomllib",
+    ),
+    *("numpy.ma", "zstandard"),
 )
 """What would be imported after each fork else."""
 
@@ -69,21 +89,22 @@ class Sweep:
         self._work = work
         self._covered = covered
         self._command = command
-        self._arguments = [*_GLOBAL, *COMMANDS[command]]
+        self._row = COMMANDS[command]
+        self._arguments = [*_GLOBAL, *self._row.arguments]
         self._scene = work / "scene"
-        self._expected = Expected.load(work)
+        self._expected = Expected.load(work, self._row.template)
         self._random = Random(f"{seed} {command}")
 
     def through_the_seam(self, wanted: int) -> Swept:
         """Kill before so many calls of the seam."""
-        lay_out(self._work)
+        lay_out(self._work, self._row.template)
         log = self._work / "calls"
         self._must_work(partial(self._counted, log))
         calls = [line.replace(str(self._scene), "") for line in log.read_text().splitlines()]
         log.unlink()
         swept = Swept(self._command, "through the seam", len(calls))
         for place in choose(calls, wanted, self._random, self._covered):
-            lay_out(self._work)
+            lay_out(self._work, self._row.template)
             status, reason = in_child(partial(self._run, _Killer(place)))
             swept.kills += status == -signal.SIGKILL
             label = f"{self._command} killed before call {place} of the seam, {calls[place - 1]}"
@@ -94,11 +115,11 @@ class Sweep:
         """Kill at so many system calls of the program."""
         program = [sys.executable, "-m", "casmodels", *self._arguments]
         environ = {**os.environ, "CASMODELS_HOME": str(self._scene / "store")}
-        lay_out(self._work)
+        lay_out(self._work, self._row.template)
         calls = outside.calls(program, environ, self._scene)
         swept = Swept(self._command, "from outside", len(calls))
         for place in choose([call.name for call in calls], wanted, self._random, self._covered):
-            lay_out(self._work)
+            lay_out(self._work, self._row.template)
             call = calls[place - 1]
             done = outside.run(program, environ, self._scene, call)
             swept.kills += done.returncode == -signal.SIGKILL
@@ -110,12 +131,20 @@ class Sweep:
         """What does not hold, if anything, after the command has ended so."""
         if status not in (0, -signal.SIGKILL):
             return [f"{label}: it ended with {status}: {reason}"]
+        healed = self._expected.healed
+        now = healed if self._row.heals and said else self._expected
+        then = healed if self._row.heals else self._expected
         next_steps: list[_Step] = [("the same command again", self._again), ("gc", self._collect)]
         steps: list[_Step] = [
-            ("what is there", partial(check, self._work, self._expected, self._command, said)),
+            ("what is there", partial(check, self._work, now, self._command, said)),
             *self._random.sample(next_steps, 2),
-            ("what is there at the end", self._check_the_end),
+            ("what is there at the end", partial(self._check_the_end, then)),
         ]
+        if then.hurt:
+            steps += [
+                ("healing", self._heal),
+                ("what is there when all is healed", partial(self._check_the_end, healed)),
+            ]
         for what, step in steps:
             status, reason = in_child(step)
             if status:
@@ -126,9 +155,12 @@ class Sweep:
         self._run(None, [*_GLOBAL, "gc"])
         check_collected(self._work)
 
-    def _check_the_end(self) -> None:
-        check(self._work, self._expected, self._command, "")
-        check_done(self._work, self._expected, self._command)
+    def _heal(self) -> None:
+        self._run(None, [*_GLOBAL, *COMMANDS["heal"].arguments])
+
+    def _check_the_end(self, expected: Expected) -> None:
+        check(self._work, expected, self._command, "")
+        check_done(self._work, expected, self._command)
 
     def _must_work(self, work: Callable[[], object]) -> None:
         """A run that is not killed. Raises AssertionError."""
@@ -218,9 +250,9 @@ def main() -> None:
     options = parser.parse_args()
     for module in _WARM:
         importlib.import_module(module)
-    covered: set[Window] = set()
+    covered: dict[str, set[Window]] = defaultdict(set)  # for each template, as damage may be met in any window
     for command in options.commands:
-        sweep = Sweep(options.work, command, options.seed, covered)
+        sweep = Sweep(options.work, command, options.seed, covered[COMMANDS[command].template])
         for way, wanted in ((sweep.through_the_seam, options.seam), (sweep.from_outside, options.outside)):
             if wanted:
                 sys.stdout.write(json.dumps(asdict(way(wanted))) + "\n")

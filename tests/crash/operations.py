@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
+import tempfile
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from casstore import ledger
-from casstore.digests import sha256_digest
+from casstore.digests import blake3_digest, sha256_digest
 from casstore.engine import Settings
 from casstore.frames import FrameKind
 from casstore.index.places import FileState, Place, PlaceKind
@@ -17,12 +19,16 @@ from casstore.index.rows import State
 from casstore.layout import Layout
 from casstore.maintenance import gc
 from casstore.maintenance.compact import compact
+from casstore.maintenance.heal import Healer, find_lost, revive
 from casstore.maintenance.leftovers import remove_leftovers
 from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.repair import mend
+from casstore.maintenance.verify import check
+from casstore.packs import pack_path
 from casstore.refs import RefKey, RefKind
 from casstore.store import Store
 from casstore.testing.builders import noise, one_tensor, put, remove, stage
+from casstore.testing.damage import Range, flip
 
 Acknowledge = Callable[[str], None]
 """Called with the name of a version once the commit that made it, or took it away, has returned."""
@@ -48,13 +54,15 @@ def tensor(step: float) -> dict[str, bytes]:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """``prepare`` fills a new store (None: making one is a part of it); ``run`` is what is cut short, ``stays`` the
-    names that it must leave alone, ``comes`` those that may be there afterwards, ``goes`` those that may be gone."""
+    names that it must leave alone, ``comes`` those that may be there afterwards, ``goes`` those that may be gone;
+    ``hurt`` are those that are damaged before: they may be unreadable until `heal`, or until they have come."""
 
     prepare: Callable[[Store], None] | None
     run: Callable[[Path, Acknowledge], None]
     stays: frozenset[str]
     comes: frozenset[str] = frozenset()
     goes: frozenset[str] = frozenset()
+    hurt: frozenset[str] = frozenset()
 
     def begin(self, path: Path) -> None:
         """Make the store that it begins with."""
@@ -107,6 +115,36 @@ def _hurt(store: Store) -> None:
         recipe = rows.recipe_of(sha256_digest(tree(5, 2)["f1"]))
         assert recipe is not None
         rows.set_state(FrameKind.RECIPE, [recipe.value], State.INCOMPLETE)
+
+
+def _damaged(store: Store) -> None:
+    """Bits are flipped: in the base of a delta, and in a chunk that shares its pack with whole ones."""
+    _two_versions(store)
+    put(store, "c", tensor(0))
+    put(store, "d", tensor(1e-5))
+    (base,) = store.engine.ledger.rows.bases()
+    _flip(store, {base, blake3_digest(tree(2, 4)["f1"]).value}, hurt=_DAMAGED)
+
+
+def _damaged_alike(store: Store) -> None:
+    """As `_alike`, and a bit is flipped in the pack with much that is dead; another such pack is whole."""
+    _alike(store)
+    with store.writing() as transaction:
+        gone = stage(transaction, "gone6", {"x": noise(6, 1500)})
+        stage(transaction, "e", tree(6, 2))
+        transaction.commit()
+    remove(store, "gone6", gone)
+    _flip(store, {blake3_digest(tensor(0)["w.4"]).value}, hurt=frozenset({"c"}))
+
+
+def _flip(store: Store, chunks: set[bytes], hurt: frozenset[str]) -> None:
+    """Flip a bit of each, by which just these names suffer."""
+    for digest in chunks:
+        row = store.engine.ledger.rows.frame(FrameKind.CHUNK, digest)
+        assert row is not None
+        flip(Range(pack_path(store.layout.packs, row.pack), row.offset, row.offset + row.length), random.Random(1))
+    with store.reading():
+        assert {finding.name for finding in check(store.engine, data=True).findings} == hurt
 
 
 def _put(path: Path, acknowledge: Acknowledge) -> None:
@@ -198,6 +236,36 @@ def _repair(path: Path, _acknowledge: Acknowledge) -> None:
         assert not mend(store.engine).broken
 
 
+def _heal_from_copies(path: Path, acknowledge: Acknowledge) -> None:
+    heal(path)
+    for name in _DAMAGED:
+        acknowledge(name)
+
+
+def heal(path: Path) -> None:
+    """Repair, and take what is lost from copies of the base and of the chunk."""
+    rebuild(Layout(path))
+    with opened(path) as store, tempfile.TemporaryDirectory() as copies:
+        with store.reading():
+            mend(store.engine)
+            lost = find_lost(store.engine)
+        with store.writing() as transaction:
+            healer = Healer(transaction, lost)
+            for name, data in {**tensor(0), "f1": tree(2, 4)["f1"]}.items():
+                copy = Path(copies) / name
+                copy.write_bytes(data)
+                healer.take(copy)
+            transaction.commit()
+            revive(store.engine)
+
+
+def _compact_damaged(path: Path, _acknowledge: Acknowledge) -> None:
+    with opened(path) as store:
+        gc.collect(store.engine)
+        done = compact(store.engine)
+        assert (done.deltas, done.packs, done.damaged_packs) == (0, 2, 1)
+
+
 def _begin_the_journal_anew(path: Path, acknowledge: Acknowledge) -> None:
     limits = ledger._REWRITE_BYTES, ledger._LINE_BYTES
     ledger._REWRITE_BYTES, ledger._LINE_BYTES = 500, 1
@@ -209,6 +277,7 @@ def _begin_the_journal_anew(path: Path, acknowledge: Acknowledge) -> None:
 
 _BOTH = frozenset({"a", "b"})
 _NEW = frozenset({"new"})
+_DAMAGED = frozenset({"b", "c", "d"})
 
 OPERATIONS = {
     "put": Operation(_two_versions, _put, _BOTH, _NEW),
@@ -226,9 +295,13 @@ OPERATIONS = {
     "heal": Operation(_hurt, _put, _BOTH, _NEW),
     "note a place": Operation(_two_versions, _note_a_place, _BOTH),
     "repair": Operation(_removed, _repair, _BOTH),
+    "heal from copies": Operation(_damaged, _heal_from_copies, _BOTH | _DAMAGED, comes=_DAMAGED, hurt=_DAMAGED),
+    "compact what is damaged": Operation(
+        _damaged_alike, _compact_damaged, _BOTH | {"c", "d", "e"}, hurt=frozenset({"c"})
+    ),
 }
 
-EXPECTED = {"a": tree(1, 3), "b": tree(2, 4), "c": tensor(0), "d": tensor(1e-5)}
+EXPECTED = {"a": tree(1, 3), "b": tree(2, 4), "c": tensor(0), "d": tensor(1e-5), "e": tree(6, 2)}
 """What the names hold that are never touched."""
 
 

@@ -1,13 +1,14 @@
 """A store with work for every command, the directories beside it, and what has to be in them.
 
-A scene lies in ``<work>/scene``, and is kept as ``<work>/template``, from which it is laid out anew for each kill:
+A scene lies in ``<work>/scene``. It is kept as a template, from which it is laid out anew for each kill:
 
     store   `kept` with the tags `old` and `new`; `many`, of many small packs; a model of the Hub, a part of it pulled;
             packs that nothing needs
     out     a checkout of `kept@old`
     model   what is checkpointed
 
-The commands are run in it, and make `view` there.
+A second template is the first with a family of models in the store, damaged since, and `copies` of what it was
+(`damage`). The commands are run in a scene, and make `view` there.
 """
 
 from __future__ import annotations
@@ -17,28 +18,44 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 
 from casmodels import config
 from casmodels.library import PullOptions, Store
+from tests.crash import damage
 from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPO = "org/name"
 
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "pull": ("pull", REPO, "--all-files", "--workers", "2"),
-    "checkpoint": ("checkpoint", "kept", "model"),
-    "gc": ("gc",),
-    "compact": ("compact",),
-    "verify": ("verify", "--data"),
-    "repair": ("repair",),
-    "checkout": ("checkout", "kept@new", "out"),
-    "view": ("view", "--all", "--path", "view"),
-    "remove": ("remove", "many"),
+WHOLE, DAMAGED = "whole", "damaged"
+"""The templates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line, the template that it is run in, and whether nothing is damaged any more when it has ended."""
+
+    arguments: tuple[str, ...]
+    template: str = WHOLE
+    heals: bool = False
+
+
+COMMANDS: Mapping[str, Command] = {
+    "pull": Command(("pull", REPO, "--all-files", "--workers", "2")),
+    "checkpoint": Command(("checkpoint", "kept", "model")),
+    "gc": Command(("gc",)),
+    "compact": Command(("compact",)),
+    "verify": Command(("verify", "--data")),
+    "repair": Command(("repair",)),
+    "checkout": Command(("checkout", "kept@new", "out")),
+    "view": Command(("view", "--all", "--path", "view")),
+    "remove": Command(("remove", "many")),
+    "heal": Command(("repair", "--from", "copies"), DAMAGED, heals=True),
+    "compact-damaged": Command(("compact",), DAMAGED),
 }
 
 Digests = dict[str, str]
@@ -56,23 +73,30 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """``versions`` by name@id; what `kept` was and is to be; what is checkpointed and what is pulled."""
+    """``versions`` by name@id; what `kept` was and is to be; what is checkpointed and what is pulled; and of which
+    versions which paths suffer from damage."""
 
     versions: dict[str, Digests]
     old: Digests
     new: Digests
     model: Digests
     hub: Digests
+    hurt: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, work: Path) -> Expected:
+    def load(cls, work: Path, template: str) -> Expected:
         """As `prepared` left it."""
-        return cls(**json.loads((work / "expected.json").read_text()))
+        return cls(**json.loads(_expected_path(work, template).read_text()))
+
+    @property
+    def healed(self) -> Expected:
+        """The same when nothing suffers any more."""
+        return replace(self, hurt={})
 
 
 @contextlib.contextmanager
 def prepared(works: Sequence[Path], random: Random, size: Size) -> Iterator[dict[str, str]]:
-    """Make the template in each of some directories; gives the environment for the commands.
+    """Make the templates in each of some directories; gives the environment for the commands.
 
     It leads to the root's own packages, and to a Hub that has `REPO` and lives as long as this.
     """
@@ -128,14 +152,43 @@ def _build(work: Path, environ: Mapping[str, str], upstream: Mapping[str, bytes]
         hub = {path: sha256(data).hexdigest() for path, data in upstream.items()}
         versions[f"{pulled.name}@{pulled.version}"] = {"0.bin": hub["0.bin"]}
     expected = Expected(versions, old, new, digests_in(model), hub)
-    (work / "expected.json").write_text(json.dumps(asdict(expected)))
-    scene.rename(work / "template")
+    _put_by(work, WHOLE, expected)
+    _build_damaged(work, environ, expected, random, size)
 
 
-def lay_out(work: Path) -> None:
+def _build_damaged(work: Path, environ: Mapping[str, str], expected: Expected, random: Random, size: Size) -> None:
+    """Make the second template of the first. The places that the store knows lack what is lost."""
+    lay_out(work, WHOLE)
+    scene = work / "scene"
+    family = work / "family"
+    damage.write_family(family, scene / "copies", random, size.files)
+    with Store(config=config.load(store=scene / "store", environ=environ)) as store:
+        saved = {
+            f"{name}@{store.checkpoint(name, family / name, rehash=True).version}": digests_in(family / name)
+            for name in damage.NAMES
+        }
+        damage.harm(store, family, random)
+        hurt = {target: list(damage.HURT) for target in saved}
+        found = {(f"{damaged.model}@{damaged.version}", damaged.path) for damaged in store.verify(data=True).damaged}
+        assert found == {(target, path) for target, paths in hurt.items() for path in paths}
+    shutil.rmtree(family)
+    _put_by(work, DAMAGED, replace(expected, versions=expected.versions | saved, hurt=hurt))
+
+
+def lay_out(work: Path, template: str) -> None:
     """The scene as it was at first. Files get their times, but not their inodes, so that checkouts are read anew."""
     shutil.rmtree(work / "scene", ignore_errors=True)
-    shutil.copytree(work / "template", work / "scene", symlinks=True)
+    shutil.copytree(work / template, work / "scene", symlinks=True)
+
+
+def _put_by(work: Path, template: str, expected: Expected) -> None:
+    """Let the scene, which is used up, be a template."""
+    (work / "scene").rename(work / template)
+    _expected_path(work, template).write_text(json.dumps(asdict(expected)))
+
+
+def _expected_path(work: Path, template: str) -> Path:
+    return work / f"{template}.json"
 
 
 def digests_in(directory: Path) -> Digests:

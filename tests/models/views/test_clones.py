@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from casmodels.views.clones import can_link
+from casmodels.views.clones import can_clone, can_link
 from casstore.errors import DiskError, FullError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it has a name")
+def test_what_a_reflink_is_tried_with_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    seen = []
+
+    def look(*_arguments: object) -> None:
+        seen.append(list(tmp_path.iterdir()))
+
+    monkeypatch.setattr(fcntl, "ioctl", look)
+    assert can_clone(tmp_path)
+    assert seen == [[]]
 
 
 def test_links_are_tried(tmp_path: Path) -> None:

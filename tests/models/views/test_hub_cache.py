@@ -311,6 +311,23 @@ def test_space_is_checked_for_all_models_before_any(
     shelf.add(shelf.view(tmp_path / "first"), ("one", one), ("two", two))
 
 
+def test_links_are_tried_only_where_somebody_cleans_up(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill leaves the trial there, and above the view it would stay for good."""
+    make, places = Path.symlink_to, set()
+
+    def look(self: Path, target: str) -> None:
+        places.add(self.parent)
+        make(self, target)
+
+    monkeypatch.setattr(Path, "symlink_to", look)
+    version = shelf.put("mine", MODEL)
+    for _ in range(2):
+        shelf.add(shelf.view(tmp_path / "home"), ("mine", version))
+    assert places == {tmp_path / "home/hub/models--mine/blobs"}
+
+
 def test_without_links_snapshots_hold_the_files(
     shelf: Any, tmp_path: Path, listing: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.crash import outside
-from tests.crash.scene import Size, prepared
+from tests.crash.scene import COMMANDS, Size, prepared
 from tests.crash.sweeping import Swept, sweep
 from tests.quick_disk import quick_directory
 from tests.torture.plan import Mutation, Outcome, Plan
@@ -19,18 +19,19 @@ from tests.torture.plan import Mutation, Outcome, Plan
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """What is in the scene, at how many places each command is killed in either way, and how many at once."""
+    """Which commands are killed, what is in the scene, at how many places in either way, and how many at once."""
 
+    commands: Sequence[str]
     size: Size
     seam: int
     outside: int
     workers: int
 
 
-_COMMANDS = ["pull", "checkpoint", "gc", "compact", "verify", "repair", "checkout", "view"]
+_MOST = ("pull", "checkpoint", "gc", "compact", "verify", "repair", "checkout", "view", "heal")
 
-_SHORT = _Extent(Size(files=4, versions=2, garbage=2), seam=6, outside=2, workers=1)
-_FULL = _Extent(Size(files=40, versions=60, garbage=60), seam=150, outside=150, workers=2)
+_SHORT = _Extent(_MOST, Size(files=4, versions=2, garbage=2), seam=7, outside=1, workers=1)
+_FULL = _Extent(tuple(COMMANDS), Size(files=40, versions=60, garbage=60), seam=150, outside=150, workers=2)
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
@@ -48,7 +49,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
             def work_off(number: int) -> None:
                 swept = sweep(
                     works[number],
-                    _COMMANDS[number :: extent.workers],
+                    extent.commands[number :: extent.workers],
                     environ,
                     seam=extent.seam,
                     outside=0 if why_not else extent.outside,
@@ -156,6 +157,29 @@ MUTATIONS = [
         """    files.unlink(link)
     remove_database(path)
     files.make_link(link, target.name)
+""",
+    ),
+    Mutation(
+        "healing unlinks the pack with the damage before what it keeps of it counts elsewhere",
+        "casmodels/library/upkeep.py",
+        """        search = healing.Search(healer, lost, engine.path, progress or SilentProgress())
+""",
+        """        from casstore import files
+        from casstore.frames import Frame, parse_frame
+        from casstore.index.order import frames_in_packs
+        from casstore.packs import pack_path
+
+        parts = engine.engine
+        hurt = {row.pack for row in parts.ledger.rows.damaged_chunks() if row.base is None}
+        with frames_in_packs(parts.ledger.database, hurt) as rows:
+            kept = [Frame.of(*parse_frame(parts.frame_at(row))) for row in rows]
+        with parts.ledger.change() as change:
+            change.remove_packs(hurt)
+        for pack_id in hurt:
+            files.unlink(pack_path(parts.layout.packs, pack_id))
+        for frame in kept:
+            transaction._append(frame)
+        search = healing.Search(healer, lost, engine.path, progress or SilentProgress())
 """,
     ),
     Mutation(
