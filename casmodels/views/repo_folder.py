@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -142,7 +141,7 @@ class RepoFolder:
             status = self._status(path)
             if status is not None:
                 is_sure = state.matches(status, self._place.saved_ns if self._place is not None else 0)
-                states[path] = state if is_sure else replace(state, mtime_ns=0, inode=0)
+                states[path] = state if is_sure else state.doubted()
         return states
 
     def _status(self, path: str) -> os.stat_result | None:

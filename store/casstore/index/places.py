@@ -2,7 +2,7 @@
 
 Size, modification time and inode tell whether a file is as it was, with git's rule for racy timestamps: a file whose
 time is not clearly before the moment when the place was saved may have changed within the clock's grain, and is not
-trusted. Losing a place costs only a re-reading.
+trusted. Losing a place costs a re-reading, and the knowledge which files were the store's own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class FileState:
     def of(cls, status: os.stat_result, blob: Digest) -> FileState:
         """The state of a file of that status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, blob)
+
+    def doubted(self) -> FileState:
+        """The same content in a state that no file has: what lies there may hold it, and has to be read."""
+        return replace(self, mtime_ns=0, inode=0)
 
     def matches(self, status: os.stat_result, saved_ns: int) -> bool:
         """Whether a file of that status surely still has the content; ``saved_ns`` is when the place was saved."""
@@ -84,14 +88,24 @@ class Places:
 
     def save(self, place: Place) -> None:
         """Remember a place, instead of what was known of it before."""
+        with self._writing():
+            self._put(_key(place.path), place)
+
+    def take_over(self, places: Iterable[Place]) -> None:
+        """Remember what another index knew, whoever may have damaged it or how old it may be: no file is believed to
+        be as it was noted."""
+        for place in places:
+            files = {path: state.doubted() for path, state in place.files.items()}
+            self._put(os.fsencode(place.path), replace(place, files=files))
+
+    def _put(self, key: bytes, place: Place) -> None:
         files = {
             path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in place.files.items()
         }
         packed = zlib.compress(json.dumps(files, separators=(",", ":")).encode("ascii"), 1)
         used_ns = place.used_ns or time.time_ns()
-        row = (_key(place.path), place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
-        with self._writing():
-            self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        row = (key, place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
+        self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def forget(self, directory: Path) -> None:
         """Know nothing of a directory any more."""
