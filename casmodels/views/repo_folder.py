@@ -110,7 +110,7 @@ class RepoFolder:
             if where in wanted:
                 continue
             status = self._status(where)
-            noted = was_made_here or self._observer.noted(where) is not None
+            noted = was_made_here or bool(self._observer.noted(where))
             if status is not None and self._observer.holds(
                 where, status, file.sha256, file.size_bytes, follow=symlinks
             ):

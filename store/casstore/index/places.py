@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -63,7 +63,11 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is known of a directory (or, for a checkpoint of one file, that file): times are ns since 1970 UTC."""
+    """What is known of a directory (or, for a checkpoint of one file, that file): times are ns since 1970 UTC.
+
+    ``unfinished`` is what a run that has not ended was to put in some paths, or to take away there: at each the disk
+    may hold this or what ``files`` says, and after a power cut the one again where the other had been seen.
+    """
 
     path: str
     kind: PlaceKind
@@ -72,6 +76,7 @@ class Place:
     files: Mapping[str, FileState]
     saved_ns: int
     used_ns: int = 0
+    unfinished: Mapping[str, FileState] = field(default_factory=dict)
 
 
 class Places:
@@ -95,14 +100,18 @@ class Places:
         """Remember what another index knew, whoever may have damaged it or how old it may be: no file is believed to
         be as it was noted."""
         for place in places:
-            files = {path: state.doubted() for path, state in place.files.items()}
-            self._put(os.fsencode(place.path), replace(place, files=files))
+            files, unfinished = (
+                {path: state.doubted() for path, state in states.items()} for states in (place.files, place.unfinished)
+            )
+            self._put(os.fsencode(place.path), replace(place, files=files, unfinished=unfinished))
 
     def _put(self, key: bytes, place: Place) -> None:
-        files = {
-            path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in place.files.items()
-        }
-        packed = zlib.compress(json.dumps(files, separators=(",", ":")).encode("ascii"), 1)
+        files, unfinished = (
+            {path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in states.items()}
+            for states in (place.files, place.unfinished)
+        )
+        noted = [files, unfinished] if unfinished else files
+        packed = zlib.compress(json.dumps(noted, separators=(",", ":")).encode("ascii"), 1)
         used_ns = place.used_ns or time.time_ns()
         row = (key, place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
         self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -143,12 +152,15 @@ def _place(row: tuple[object, ...]) -> Place:
             raise TypeError
         if not (isinstance(saved_ns, int) and isinstance(used_ns, int)):
             raise TypeError
-        files = {
-            file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
-            for file, (size_bytes, mtime_ns, inode, blob) in json.loads(zlib.decompress(packed)).items()
-        }
-        return Place(
-            os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns
+        noted = json.loads(zlib.decompress(packed))
+        files, unfinished = (
+            {
+                file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
+                for file, (size_bytes, mtime_ns, inode, blob) in states.items()
+            }
+            for states in (noted if isinstance(noted, list) else (noted, {}))
         )
+        target = Digest.parse(str(version))
+        return Place(os.fsdecode(path), PlaceKind(str(kind)), str(name), target, files, saved_ns, used_ns, unfinished)
     except (TypeError, ValueError, AttributeError, zlib.error, InvalidInputError) as error:
         raise NeedsRepairError("the index is damaged where it notes what lies in directories") from error
