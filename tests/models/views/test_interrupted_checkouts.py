@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from casmodels.views.checkouts import InTheWayError
 from casstore.testing.faults import Recording, hooked
 from tests.models.views.shelf import KilledError, Killer
+from tests.quick_disk import quick_directory
 
 Look = Callable[[Path], dict[str, object]]
 
@@ -29,6 +30,13 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 _STRIDE = 7
 """How far the second kill moves when the first does by one: so that all meet many, in the time of one loop."""
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory, instead of pytest's own: there is much to sync."""
+    with quick_directory() as directory:
+        yield directory
 
 
 def kill(killer: Killer, at: int, checkout: Callable[[], object]) -> bool:

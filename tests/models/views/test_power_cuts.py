@@ -16,6 +16,7 @@ from casstore import files
 from casstore.index.places import Place
 from casstore.testing.power import Moment, PowerCuts, lay_out
 from tests.models.views.shelf import KilledError, Killer
+from tests.quick_disk import quick_directory
 
 Look = Callable[[Path], dict[str, object]]
 
@@ -28,6 +29,15 @@ AFTER: dict[str, Any] = {
     "new/d": b"d",
     "e": b"e",
 }
+EVERY = pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
+"""At which of the changes of the disk the first run is killed."""
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory, instead of pytest's own: there is much to sync."""
+    with quick_directory() as directory:
+        yield directory
 
 
 @dataclass
@@ -85,12 +95,13 @@ def killed_and_run_again(killer: Killer, at: int, run: Callable[[], object]) -> 
     return True
 
 
+@EVERY
 def test_what_a_checkout_acknowledges_is_there_though_another_made_it(
-    shelf: Any, tmp_path: Path, listing: Look, killer: Killer, record: Any
+    shelf: Any, tmp_path: Path, listing: Look, killer: Killer, record: Any, step: int
 ) -> None:
     first, second = shelf.put("one", BEFORE), shelf.put("two", AFTER)
     chance = random.Random(1)
-    for at in range(1, 200):
+    for at in range(step, 200, step):
         out = tmp_path / f"out{at}"
         files.set_hook(None)
         shelf.checkout(first, out, "one")
@@ -109,11 +120,12 @@ def test_what_a_checkout_acknowledges_is_there_though_another_made_it(
     raise AssertionError("the run never came to its end")
 
 
+@EVERY
 def test_what_a_view_acknowledges_is_there_though_another_made_it(
-    shelf: Any, tmp_path: Path, listing: Look, killer: Killer, record: Any
+    shelf: Any, tmp_path: Path, listing: Look, killer: Killer, record: Any, step: int
 ) -> None:
     version, other = shelf.put("two", AFTER), shelf.put("other", {"a": b"a"})
-    for at in range(1, 200):
+    for at in range(step, 200, step):
         view = shelf.view(tmp_path / f"home{at}")
         shelf.add(view, ("other", other))
         folder = view.hub / "models--two"
