@@ -72,13 +72,13 @@ def repair(context: Context, given: Sequence[Path], progress: Progress | None) -
     layout.check()
     healing.check_given(given, layout.root)
     context.close()
-    rebuilt = engine_repair.rebuild(layout)
+    engine_repair.rebuild(layout)
     engine = context.engine()
     task = progress.start("repair", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
     with engine.reading() as reader:
         checked = engine_repair.mend(engine.engine, progress=task.advance if task is not None else None)
         lost = engine_heal.find_lost(engine.engine)
-        known = healing.known_paths(reader, rebuilt.places, context.view_path) if lost else []
+        known = healing.known_paths(reader, engine.places.all(), context.view_path) if lost else []
     if task is not None:
         task.done()
     unread = _heal(engine, lost, given, known, progress) if lost else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckoutResult
 from casmodels.views.clashes import refuse_clashes, refuse_strays
 from casmodels.views.clones import can_link, put_link
-from casmodels.views.contents import Observer
+from casmodels.views.contents import Observer, link_blob, link_target
 from casmodels.views.copies import Copies
 from casmodels.views.history import History, read_tree
 from casmodels.views.materialise import WORKERS, LinkMode, Materialiser, Wanted, Written
@@ -26,14 +27,15 @@ from casmodels.views.targets import (
     nameable,
     real_target,
     remove_temporaries,
+    sync_content,
     sync_names,
 )
 from casstore import files
 from casstore.catalog import Reader
-from casstore.digests import Digest, sha256_digest
-from casstore.errors import FailedError, InvalidInputError
+from casstore.digests import Digest
+from casstore.errors import FailedError, InvalidInputError, NotWritableError
 from casstore.index.places import FileState, Place, PlaceKind, Places
-from casstore.trees import Entry, EntryKind, Tree, path_bytes
+from casstore.trees import Entry, EntryKind, Tree
 
 _NAMED = 5
 """Paths that an error names; the rest it counts."""
@@ -135,6 +137,7 @@ class _Run:
         self._started_ns = time.time_ns()
         self._place = places.load(target)
         self._observer = Observer(target, self._place)
+        self._unfinished = dict(self._place.unfinished) if self._place is not None else {}
         self._left_alone: set[str] = set()
         if self._place is not None and self._place.kind is PlaceKind.VIEW:
             raise InvalidInputError(f"{target} belongs to a view", remedy="choose another directory")
@@ -175,7 +178,11 @@ class _Run:
         )
         shared = {entry.path for entry in plan.files if copies.are_noted(entry.blob)}
         check_space(self._target, _peak_bytes(plan, shared if shared and materialiser.makes_reflinks else ()))
-        self._announce(plan)
+        self._settle(plan)
+        before, coming = self._leaving(plan) | self._states(plan, []), self._coming(plan)
+        if coming or self._place is None:
+            # After a kill it is known what is no user's, be it that or this; and which names may not be on the disk.
+            self._save(before, coming, complete=False)
         written: list[Written] = []
         try:
             self._remove(plan)
@@ -185,17 +192,18 @@ class _Run:
             made = [entry.path for entry in (*plan.files, *plan.links, *plan.directories)]
             sync_names(self._target, [*made, *plan.removals, *plan.emptied])
         except BaseException:
-            self._save(self._leaving(plan) | self._states(plan, written), complete=False)
+            self._save(before, coming | {one.wanted.path: one.state for one in written}, complete=False)
             raise
-        self._save(self._states(plan, written), complete=not self._wanted.include)
+        left = {path: state for path, state in self._unfinished.items() if path in self._left_alone}
+        self._save(self._states(plan, written), left, complete=not self._wanted.include)
         return written
 
     def _before(self, history: History) -> set[str]:
         """The paths that a store wrote here: as noted, else those of the version that lies here complete."""
-        if self._place is not None and self._place.files:
+        if self._place is not None and (self._place.files or self._place.unfinished):
             tree = read_tree(self._reader, self._place.version)
             others = [entry.path for entry in tree or () if entry.kind is not EntryKind.FILE]
-            return {*self._place.files, *others}
+            return {*self._place.files, *self._place.unfinished, *others}
         if not any(self._target.iterdir()):
             return set()
         tree = history.tree_in(self._target, self._observer)
@@ -232,47 +240,69 @@ class _Run:
             with files.translated(self._target / entry.path):
                 (self._target / entry.path).chmod(entry.mode)
 
+    def _settle(self, plan: Plan) -> None:
+        """Bring to the disk what is there already and is relied upon: a run that was killed, or the user, may have put
+        it there a moment ago."""
+        for path in plan.right:
+            with contextlib.suppress(OSError):
+                if self._observer.known(path, (self._target / path).lstat()) is None:
+                    sync_content(self._target / path)
+        if self._place is None:
+            made = {entry.path for entry in (*plan.files, *plan.links, *plan.directories)}
+            there = (entry.path for entry in self._wanted.tree if self._wanted.takes(entry.path))
+            sync_names(self._target, [path for path in there if path not in made])
+            with contextlib.suppress(NotWritableError):  # a directory that may be entered and not be listed
+                files.sync_directory(self._target.parent)
+        else:
+            sync_names(self._target, self._unfinished)
+
     def _states(self, plan: Plan, written: Sequence[Written]) -> dict[str, FileState]:
         """What is known of the directory's files now."""
         states = plan.right | {one.wanted.path: one.state for one in written}
-        noted = self._place.files if self._place is not None else {}
-        for path in noted.keys() - states.keys():
+        noted = {*self._place.files, *self._place.unfinished} if self._place is not None else set()
+        for path in noted - states.keys():
             with contextlib.suppress(OSError):
                 status = (self._target / path).lstat()
                 # What was noted before is of another moment: it must still be sure, or it is read.
-                if path in self._left_alone and self._observer.digest(path, status) == noted[path].blob:
-                    states[path] = FileState.of(status, noted[path].blob)
-                elif self._observer.is_noted(path, status):
-                    states[path] = noted[path]
+                known = self._observer.known(path, status)
+                if path in self._left_alone:
+                    blob = self._observer.digest(path, status)
+                    if blob is not None and blob in {state.blob for state in self._observer.noted(path)}:
+                        states[path] = FileState.of(status, blob)
+                elif known is not None:
+                    states[path] = known
         return states
 
-    def _announce(self, plan: Plan) -> None:
-        """Note what is going to be made, in states that no file has: after a kill it is known that it is no user's."""
-        coming = {
-            entry.path: FileState(entry.size_bytes, 0, 0, entry.blob or sha256_digest(path_bytes(entry.target)))
+    def _coming(self, plan: Plan) -> dict[str, FileState]:
+        """What is going to be made or to go, in states that no file has; and what a run that was cut short was at, as
+        this one may be."""
+        made = {
+            entry.path: FileState(entry.size_bytes, 0, 0, entry.blob or link_blob(entry.target))
             for entry in [*plan.files, *plan.links, *plan.directories]
         }
-        if coming or self._place is None:
-            self._save(coming | self._leaving(plan) | self._states(plan, []), complete=False)
+        leaving = self._leaving(plan)
+        going = {path: leaving[path] for path in [*plan.removals, *plan.emptied] if path in leaving}
+        return self._unfinished | going | made
 
     def _leaving(self, plan: Plan) -> dict[str, FileState]:
-        """What is still there and has to go, in states that no file has either."""
+        """What the store wrote and is going to be replaced or removed, in states that no file has either."""
         states = {}
-        for path in [*plan.removals, *plan.emptied]:
+        for path in {*plan.freed_bytes, *plan.emptied} - {*plan.edited}:
             with contextlib.suppress(OSError):
                 status = (self._target / path).lstat()
-                # Of links and directories only the path matters.
-                blob = self._observer.digest(path, status) or sha256_digest(path_bytes(path))
+                # Of directories only the path matters.
+                link = link_target(self._target / path) if stat.S_ISLNK(status.st_mode) else ""
+                blob = self._observer.digest(path, status) or link_blob(link)
                 states[path] = FileState(status.st_size, 0, 0, blob)
         return states
 
-    def _save(self, states: Mapping[str, FileState], *, complete: bool) -> None:
+    def _save(self, states: Mapping[str, FileState], unfinished: Mapping[str, FileState], *, complete: bool) -> None:
         name, version = self._wanted.name, self._wanted.version
         if self._place is not None and not complete:
             # A part of one version amid another is still that other, with some files of its own.
             name, version = self._place.name, self._place.version
         place = Place(
-            str(self._target), PlaceKind.CHECKOUT, name, version, states, self._started_ns, used_ns=time.time_ns()
+            str(self._target), PlaceKind.CHECKOUT, name, version, states, self._started_ns, time.time_ns(), unfinished
         )
         self._places.save(place)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from casstore import files
-from casstore.digests import SHA256, Digest
+from casstore.digests import SHA256, Digest, sha256_digest
 from casstore.errors import TooManyFilesError
 from casstore.index.places import FileState, Place, PlaceKind
+from casstore.trees import path_bytes
 
 BACKDATED_NS: Final = 3_000_000_000
 """How far before the start of a run the time of the files is set that it writes.
@@ -21,15 +22,14 @@ that is younger than a file system's clock can tell is trusted by nobody.
 """
 
 
-def is_known(state: FileState | None, status: os.stat_result, place: Place) -> bool:
+def is_known(state: FileState, status: os.stat_result, place: Place) -> bool:
     """Whether a file is surely as it was noted in a place.
 
     One with several hard links may change from elsewhere, so it is not. Nor is one that had: in a view it shows by
     being read-only, for as long as it is there.
     """
     return (
-        state is not None
-        and stat.S_ISREG(status.st_mode)
+        stat.S_ISREG(status.st_mode)
         and status.st_nlink == 1
         and (place.kind is not PlaceKind.VIEW or bool(status.st_mode & stat.S_IWUSR))
         and state.matches(status, place.saved_ns)
@@ -64,6 +64,11 @@ def link_target(path: Path) -> str:
     return os.readlink(path)  # noqa: PTH115
 
 
+def link_blob(target: str) -> Digest:
+    """What stands for a blob in the note of a link."""
+    return sha256_digest(path_bytes(target))
+
+
 def link_destination(path: Path) -> Path:
     """Where a symbolic link leads in one step, told from its text alone."""
     return Path(os.path.normpath(path.parent / link_target(path)))
@@ -80,18 +85,21 @@ class Observer:
         self._place = place
         self._digests: dict[tuple[str, int, int, int], Digest | None] = {}
 
-    def noted(self, path: str) -> FileState | None:
-        """What was noted of a file, true or not."""
-        return self._place.files.get(path) if self._place is not None else None
+    def noted(self, path: str) -> list[FileState]:
+        """What was noted of a file, true or not: what lay there, and what a run that was cut short was to put there."""
+        if self._place is None:
+            return []
+        return [states[path] for states in (self._place.files, self._place.unfinished) if path in states]
 
-    def is_noted(self, path: str, status: os.stat_result) -> bool:
-        """Whether a file surely is as it was noted, without reading it."""
-        return self._place is not None and is_known(self._place.files.get(path), status, self._place)
+    def known(self, path: str, status: os.stat_result) -> FileState | None:
+        """The note that a file of that status surely is as, without reading it; None if there is no such note."""
+        place = self._place
+        return next((state for state in self.noted(path) if place and is_known(state, status, place)), None)
 
     def digest(self, path: str, status: os.stat_result, *, follow: bool = False) -> Digest | None:
         """The SHA-256 of a file of that status, read if it must be; None as for `read_digest`."""
-        state = self.noted(path)
-        if state is not None and self.is_noted(path, status):
+        state = self.known(path, status)
+        if state is not None:
             return state.blob
         key = (path, status.st_size, status.st_mtime_ns, status.st_ino)
         if key not in self._digests:

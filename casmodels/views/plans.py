@@ -8,9 +8,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from casmodels.views.contents import Observer, link_target
+from casmodels.views.contents import Observer, link_blob, link_target
 from casmodels.views.history import History, parents
 from casmodels.views.targets import is_temporary
+from casstore.digests import Digest
 from casstore.index.places import FileState
 from casstore.trees import Entry, EntryKind, path_bytes
 
@@ -101,18 +102,21 @@ class Planner:
     def _is_ours(self, path: str, status: os.stat_result) -> bool:
         """Whether what lies there was written by a store, and can be had from it again."""
         if stat.S_ISLNK(status.st_mode):
-            return self._history.has_link(path, link_target(self._directory / path))
+            target = link_target(self._directory / path)
+            return self._history.has_link(path, target) or link_blob(target) in self._noted_blobs(path)
         if not stat.S_ISREG(status.st_mode):
             return False
-        noted = self._observer.noted(path)
-        is_noted_size = noted is not None and noted.size_bytes == status.st_size
+        is_noted_size = any(noted.size_bytes == status.st_size for noted in self._observer.noted(path))
         if not is_noted_size and not self._history.has_size(path, status.st_size):
             return False
         blob = self._observer.digest(path, status)
         if blob is None:
             return False
-        is_noted = noted is not None and noted.blob == blob
-        return (is_noted or self._history.has_blob(path, blob)) and self._history.can_give(blob)
+        is_known = blob in self._noted_blobs(path) or self._history.has_blob(path, blob)
+        return is_known and self._history.can_give(blob)
+
+    def _noted_blobs(self, path: str) -> set[Digest]:
+        return {noted.blob for noted in self._observer.noted(path)}
 
     def _plan_removal(self, path: str) -> None:
         status = self._status(path) if self._blocker(path) is None else None

@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +29,7 @@ from casmodels.views.layout import (
     tree_listing,
 )
 from casmodels.views.materialise import LinkMode, Materialiser, Wanted, Written
-from casmodels.views.targets import make_parents, remove_temporaries, sync_names
+from casmodels.views.targets import make_parents, remove_temporaries, sync_content, sync_names
 from casstore import files
 from casstore.catalog import Reader
 from casstore.digests import Digest
@@ -61,7 +60,7 @@ class RepoFolder:
         self._started_ns = time.time_ns()
         self._place = places.load(directory)
         self._observer = Observer(directory, self._place)
-        self._made: list[str] = []
+        self._relied_on: set[str] = set()
         self.foreign: list[str] = []
 
     def add(
@@ -87,10 +86,9 @@ class RepoFolder:
         written: list[Written] = []
         try:
             materialiser.write_all(wanted, written)
-            self._made += [one.wanted.path for one in written]
             if not listing.files:  # otherwise the first of them makes the snapshot's directory
                 make_parents(self._directory, snapshot_path(listing.commit, ""))
-                self._made.append(snapshot_path(listing.commit, ""))
+                self._relied_on.add(snapshot_path(listing.commit, ""))
             if symlinks:
                 self._link(listing)
             self._write(_listing_path(listing), tree_listing(listing.version, listing.files))
@@ -110,11 +108,15 @@ class RepoFolder:
             where = f"{BLOBS}/{file.etag}" if symlinks else snapshot_path(listing.commit, path)
             if where in wanted:
                 continue
+            self._relied_on.add(where)
             status = self._status(where)
-            noted = was_made_here or self._observer.noted(where) is not None
+            noted = was_made_here or bool(self._observer.noted(where))
             if status is not None and self._observer.holds(
                 where, status, file.sha256, file.size_bytes, follow=symlinks
             ):
+                if self._observer.known(where, status) is None:
+                    with contextlib.suppress(OSError):
+                        sync_content(self._directory / where)
                 if noted and stat.S_ISREG(status.st_mode):
                     states[where] = FileState.of(status, file.sha256)
             elif status is not None and (stat.S_ISDIR(status.st_mode) or not (symlinks or noted)):
@@ -142,7 +144,7 @@ class RepoFolder:
             status = self._status(path)
             if status is not None:
                 is_sure = state.matches(status, self._place.saved_ns if self._place is not None else 0)
-                states[path] = state if is_sure else replace(state, mtime_ns=0, inode=0)
+                states[path] = state if is_sure else state.doubted()
         return states
 
     def _status(self, path: str) -> os.stat_result | None:
@@ -160,11 +162,11 @@ class RepoFolder:
             except FailedError:
                 self.foreign.append(where)
                 continue
+            self._relied_on.add(where)
             status = self._status(where)
             if status is None or self._is_link_to_blob(where, status):
                 if status is None or link_target(self._directory / where) != text:
                     put_link(self._staging, self._directory / where, text)
-                    self._made.append(where)
             elif not self._is_right(where, status, file):
                 self.foreign.append(where)
 
@@ -175,8 +177,9 @@ class RepoFolder:
         return self._observer.holds(where, status, file.sha256, file.size_bytes)
 
     def _sync_names(self) -> None:
-        sync_names(self._directory, self._made)
-        self._made.clear()
+        """Also those that were there already: a run that was killed may have made them a moment ago."""
+        sync_names(self._directory, self._relied_on)
+        self._relied_on.clear()
 
     def _point(self, version: Version) -> None:
         """Write the refs: branches and tags of the versions that lie here."""
@@ -214,6 +217,7 @@ class RepoFolder:
     def _write(self, where: str, content: bytes) -> None:
         """Give a small file that content, whole."""
         make_parents(self._directory, where)
+        self._relied_on.add(where)
         target = self._directory / where
         with contextlib.suppress(OSError):
             if not target.is_symlink() and target.read_bytes() == content:
@@ -230,7 +234,6 @@ class RepoFolder:
                 os.close(descriptor)
             temporary.chmod(_MODE)
             files.rename(temporary, target)
-            self._made.append(where)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

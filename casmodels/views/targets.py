@@ -131,10 +131,21 @@ def make_parents(root: Path, path: str) -> None:
 
 def sync_names(root: Path, paths: Iterable[str]) -> None:
     """Bring the names of what was made or removed to the disk, and those of the directories above: they may be new."""
+    real = root.resolve()
     changed = {parent for path in paths for parent in Path(path).parents}
-    for directory in sorted(root / parent for parent in changed):
-        if directory.is_dir():
+    for directory in sorted(real / parent for parent in changed):
+        if directory.is_dir() and directory.resolve() == directory:  # not through a user's link
             files.sync_directory(directory)
+
+
+def sync_content(path: Path) -> None:
+    """Bring a file's bytes to the disk, whoever wrote them."""
+    with files.translated(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        files.sync_file(descriptor, path)
+    finally:
+        os.close(descriptor)
 
 
 def check_parents(root: Path, path: str) -> None:

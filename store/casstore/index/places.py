@@ -2,7 +2,7 @@
 
 Size, modification time and inode tell whether a file is as it was, with git's rule for racy timestamps: a file whose
 time is not clearly before the moment when the place was saved may have changed within the clock's grain, and is not
-trusted. Losing a place costs only a re-reading.
+trusted. Losing a place costs a re-reading, and the knowledge which files were the store's own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class FileState:
         """The state of a file of that status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, blob)
 
+    def doubted(self) -> FileState:
+        """The same content in a state that no file has: what lies there may hold it, and has to be read."""
+        return replace(self, mtime_ns=0, inode=0)
+
     def matches(self, status: os.stat_result, saved_ns: int) -> bool:
         """Whether a file of that status surely still has the content; ``saved_ns`` is when the place was saved."""
         if (self.size_bytes, self.mtime_ns, self.inode) != (status.st_size, status.st_mtime_ns, status.st_ino):
@@ -59,7 +63,11 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is known of a directory (or, for a checkpoint of one file, that file): times are ns since 1970 UTC."""
+    """What is known of a directory (or, for a checkpoint of one file, that file): times are ns since 1970 UTC.
+
+    ``unfinished`` is what a run that has not ended was to put in some paths, or to take away there: at each the disk
+    may hold this or what ``files`` says, and after a power cut the one again where the other had been seen.
+    """
 
     path: str
     kind: PlaceKind
@@ -68,6 +76,7 @@ class Place:
     files: Mapping[str, FileState]
     saved_ns: int
     used_ns: int = 0
+    unfinished: Mapping[str, FileState] = field(default_factory=dict)
 
 
 class Places:
@@ -84,14 +93,28 @@ class Places:
 
     def save(self, place: Place) -> None:
         """Remember a place, instead of what was known of it before."""
-        files = {
-            path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in place.files.items()
-        }
-        packed = zlib.compress(json.dumps(files, separators=(",", ":")).encode("ascii"), 1)
-        used_ns = place.used_ns or time.time_ns()
-        row = (_key(place.path), place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
         with self._writing():
-            self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._put(_key(place.path), place)
+
+    def take_over(self, places: Iterable[Place]) -> None:
+        """Remember what another index knew, whoever may have damaged it or how old it may be: no file is believed to
+        be as it was noted."""
+        for place in places:
+            files, unfinished = (
+                {path: state.doubted() for path, state in states.items()} for states in (place.files, place.unfinished)
+            )
+            self._put(os.fsencode(place.path), replace(place, files=files, unfinished=unfinished))
+
+    def _put(self, key: bytes, place: Place) -> None:
+        files, unfinished = (
+            {path: (state.size_bytes, state.mtime_ns, state.inode, state.blob.hex) for path, state in states.items()}
+            for states in (place.files, place.unfinished)
+        )
+        noted = [files, unfinished] if unfinished else files
+        packed = zlib.compress(json.dumps(noted, separators=(",", ":")).encode("ascii"), 1)
+        used_ns = place.used_ns or time.time_ns()
+        row = (key, place.kind, place.name, str(place.version), place.saved_ns, used_ns, packed)
+        self._database.execute(f"INSERT OR REPLACE INTO places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def forget(self, directory: Path) -> None:
         """Know nothing of a directory any more."""
@@ -129,12 +152,15 @@ def _place(row: tuple[object, ...]) -> Place:
             raise TypeError
         if not (isinstance(saved_ns, int) and isinstance(used_ns, int)):
             raise TypeError
-        files = {
-            file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
-            for file, (size_bytes, mtime_ns, inode, blob) in json.loads(zlib.decompress(packed)).items()
-        }
-        return Place(
-            os.fsdecode(path), PlaceKind(str(kind)), str(name), Digest.parse(str(version)), files, saved_ns, used_ns
+        noted = json.loads(zlib.decompress(packed))
+        files, unfinished = (
+            {
+                file: FileState(size_bytes, mtime_ns, inode, Digest(SHA256, bytes.fromhex(blob)))
+                for file, (size_bytes, mtime_ns, inode, blob) in states.items()
+            }
+            for states in (noted if isinstance(noted, list) else (noted, {}))
         )
+        target = Digest.parse(str(version))
+        return Place(os.fsdecode(path), PlaceKind(str(kind)), str(name), target, files, saved_ns, used_ns, unfinished)
     except (TypeError, ValueError, AttributeError, zlib.error, InvalidInputError) as error:
         raise NeedsRepairError("the index is damaged where it notes what lies in directories") from error

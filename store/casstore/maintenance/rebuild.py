@@ -27,15 +27,14 @@ _LOCK_WAIT_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """What a rebuild found: packs entered, the file names of those that the journal names but are missing, the ids of
-    those taken in though the journal does not name them and how many versions in them were given refs, how many of
-    the journal's lines are damaged, and the places that the index before knew, which a new one does not."""
+    those taken in though the journal does not name them and how many versions in them were given refs, and how many of
+    the journal's lines are damaged."""
 
     packs: int
     lost_packs: tuple[str, ...]
     adopted_packs: tuple[bytes, ...]
     adopted_versions: int
     damaged_lines: int
-    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
             lost = _fill(layout, rows, refs, [*history.packs, *adopted], history.moves)
             versions = adopt_versions(rows, refs, packs, list(adopted))
             mark_what_is_not_whole(rows, refs, packs)
+            Places(database, contextlib.nullcontext).take_over(places)
             Meta(database).set_position(_level_journal(layout, history, refs, adopted))
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
@@ -99,7 +99,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
         database.close()
     replace_database(temporary, layout.index)
     entered = len(history.packs) + len(adopted) - len(lost)
-    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines, places)
+    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines)
 
 
 def _history(layout: Layout) -> _History:
@@ -167,7 +167,7 @@ def _is_ahead(position: Position, end: Position) -> bool:
 
 
 def _places(layout: Layout) -> tuple[Place, ...]:
-    """The directories that the index knows, if it can be read: they may have what is lost."""
+    """What the index knows of directories, if it can be read."""
     if not layout.index.exists():
         return ()
     try:
@@ -179,7 +179,7 @@ def _places(layout: Layout) -> tuple[Place, ...]:
     except NewerFormatError:
         raise
     except StoreError:
-        return ()  # only a place to look is lost
+        return ()
 
 
 def _packs_past(layout: Layout, history: _History) -> dict[bytes, int]:

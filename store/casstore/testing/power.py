@@ -125,8 +125,15 @@ class PowerCuts:
         if path in names and not (self.root / path).is_dir():
             self._sure[names[path]] = contents[names[path]]
             return
-        self._sure_names = {name: inode for name, inode in self._sure_names.items() if _parent(name) != path}
+        self._sure_names = {name: inode for name, inode in self._sure_names.items() if self._is_apart(name, path)}
         self._sure_names.update((name, inode) for name, inode in names.items() if _parent(name) == path)
+
+    def _is_apart(self, name: str, directory: str) -> bool:
+        """Whether a sync of that directory says nothing about a name: it is not in it, nor below one that it lost."""
+        if _parent(name) == directory:
+            return False
+        parts = Path(name).relative_to(directory).parts if Path(name).is_relative_to(directory) else ()
+        return not parts or (self.root / directory / parts[0]).is_dir()
 
     def _database_is_sure(self, names: _Names, contents: _Contents) -> None:
         for name, inode in _database_files(names, contents).items():

@@ -13,6 +13,7 @@ import pytest
 
 from casmodels.library import PullOptions, Store
 from casmodels.results import RepairResult
+from casmodels.views.checkouts import InTheWayError
 from casstore.digests import sha256_digest
 from casstore.errors import DamagedError, InvalidInputError, NotFoundError, StoreError
 from casstore.frames import FrameKind
@@ -255,3 +256,21 @@ def test_strange_files_and_loops_on_the_way(store: Store, model: Path, tmp_path:
     (tmp_path / "nowhere").symlink_to("gone")
     (tmp_path / "self").symlink_to("self")
     check_whole(store, store.repair([tmp_path]))  # the store lies there, too
+
+
+def test_what_a_checkout_wrote_is_the_stores_after_a_repair(store: Store, tmp_path: Path) -> None:
+    """By its bytes alone the next checkout could tell it from a user's only in a directory of the same name."""
+    out = tmp_path / "out"
+    for name in ("alpha", "beta"):
+        store.checkpoint(name, write(tmp_path / name, {"w.bin": name.encode(), f"only/{name}": b"here"}))
+    store.checkout("alpha", out)
+    store.repair()
+    assert store.checkout("beta", out).kept == ()
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == {
+        "w.bin": b"beta",
+        "beta": b"here",
+    }
+    (out / "w.bin").write_bytes(b"edited")
+    store.repair()
+    with pytest.raises(InTheWayError):
+        store.checkout("alpha", out)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from casstore.digests import sha256_digest
 from casstore.errors import BusyError, NeedsRepairError, NotFoundError, StoreError
 from casstore.frames import FrameKind
 from casstore.index.database import Database
+from casstore.index.places import FileState, Place, PlaceKind
 from casstore.maintenance import gc
 from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.verify import check
@@ -110,6 +113,25 @@ def test_a_rebuild_of_a_sound_store_changes_nothing(small_packs: Store, root: Pa
         assert (root / "journal").read_bytes() == journal
         assert (all_contents(small_packs), refs(small_packs)) == (expected, before)
     assert not list(root.glob("*rebuilt*"))
+
+
+def test_what_is_known_of_directories_stays_known_but_is_not_believed(small_packs: Store, tmp_path: Path) -> None:
+    version = put(small_packs, "a", {"a": DATA})
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").write_bytes(DATA)
+    os.utime(out / "a", ns=(1, 1))
+    noted = FileState.of((out / "a").stat(), sha256_digest(DATA))
+    place = Place(str(out), PlaceKind.CHECKOUT, "a", version, {"a": noted}, 10**9, 2 * 10**9)
+    small_packs.places.save(place)
+    out.rename(tmp_path / "moved")
+    out.symlink_to("moved")
+    for _ in range(2):
+        rebuild(small_packs.layout)
+        (found,) = small_packs.places.all()
+        assert found == replace(place, files={"a": noted.doubted()})
+        assert noted.matches((out / "a").stat(), found.saved_ns)
+        assert not found.files["a"].matches((out / "a").stat(), found.saved_ns)
 
 
 def test_what_was_removed_stays_removed(small_packs: Store) -> None:

@@ -195,12 +195,10 @@ MUTATIONS = [
         "a view's refs come before what they name",
         "casmodels/views/repo_folder.py",
         """            materialiser.write_all(wanted, written)
-            self._made += [one.wanted.path for one in written]
             if not listing.files:""",
         """            make_parents(self._directory, snapshot_path(listing.commit, ""))
             self._point(listing.version)
             materialiser.write_all(wanted, written)
-            self._made += [one.wanted.path for one in written]
             if not listing.files:""",
     ),
     Mutation(

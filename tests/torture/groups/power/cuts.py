@@ -22,6 +22,7 @@ _CUTS: Final = 201
 """On each file system."""
 _CUTS_PER_STORE: Final = 10
 _SHARE_IN_THE_MIDDLE: Final = 0.6
+_SHARE_SECOND: Final = 0.3
 _FIRST_GUESS_SECONDS: Final = 0.2
 _LAST_BREATH_SECONDS: Final = 2.0
 """How long a command may go on with a disk that is gone: what it acknowledges then counts, too."""
@@ -30,11 +31,13 @@ _MESSAGE_CHARACTERS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How to cut, the commands until then (None: any), and whether the last of them may end."""
+    """How to cut, the commands until then (None: any), whether the last of them may end, and whether it was killed
+    before and is run again: then what it acknowledges may have been made by the first."""
 
     how: Cut
     verbs: Sequence[str | None]
     in_the_middle: bool
+    is_second: bool = False
 
 
 _SHORT_ROWS: Final = (
@@ -81,6 +84,9 @@ class Bench:
                 self._run(step)
             step = self._user.step(self._state, last)
             typed.append(step.verb)
+            if row.is_second and step.place is not None:
+                typed.append("again")
+                self._run_until_killed(step)
             was_running, ended = self._run_until_cut(step, row)
             self._disk.come_back()
             self._judge(step, ended)
@@ -93,6 +99,11 @@ class Bench:
         ended = self._shell.run("casmodels", *self._arguments(step))
         self._learn(step, begun)
         self._keep_promise(step, ended)
+
+    def _run_until_killed(self, step: Step) -> None:
+        self._shell.start("casmodels", *self._arguments(step))
+        if self._shell.wait(self._chance.uniform(0, self._seconds[step.verb])) is None:
+            self._shell.kill()
 
     def _run_until_cut(self, step: Step, row: Row) -> tuple[bool, Ended]:
         """Whether it was running when the disk was cut, and how it ended."""
@@ -190,7 +201,9 @@ def _rows(plan: Plan, disk: Disk, chance: random.Random) -> Iterator[Row]:
     ways = disk.cuts()
     for number in range(_CUTS):
         verbs = [None] * (1 + chance.randrange(3))
-        yield Row(ways[number % len(ways)], verbs, chance.random() < _SHARE_IN_THE_MIDDLE)
+        yield Row(
+            ways[number % len(ways)], verbs, chance.random() < _SHARE_IN_THE_MIDDLE, chance.random() < _SHARE_SECOND
+        )
 
 
 def _why_not_more(file_system: FileSystem) -> str:
