@@ -68,8 +68,8 @@ MUTATIONS: Final = [
     Mutation(
         "one route needs no token",
         "casmodels/serve/app.py",
-        'if request.raw_path == "/healthz":',
-        'if request.raw_path == "/healthz" or "/refs" in request.raw_path:',
+        "if request.raw_path == Place.HEALTH:",
+        'if request.raw_path == Place.HEALTH or "/refs" in request.raw_path:',
     ),
     Mutation(
         "a connection may wait for ever",
