@@ -40,6 +40,7 @@ _OUTSIDERS: Final = Path(__file__).with_name("outsiders.py")
 _MOST_MEMORY_BYTES: Final = 400 << 20
 _LONGEST_SECONDS: Final = 1500
 _FAILED: Final = 1
+_OURS: Final = {"secret", "store", "log", "openapi.json", "report.json", ".hypothesis"}
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
@@ -75,8 +76,10 @@ def _fill(path: Path, source: str) -> None:
 
 def _asked(served: Served, root: Path, seed: int, phases: list[str], examples: int) -> Outcome:
     """Have schemathesis ask; what it finds against the document is told with the request that shows it."""
-    report = root / "report.json"
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", f"{_CONFIGURATION}", "run", f"{DESCRIPTION}"]
+    report, description = root / "report.json", root / "openapi.json"
+    # As it is of a server that was given a token: without the token nothing but the health is told.
+    description.write_text(json.dumps(json.loads(DESCRIPTION.read_bytes()) | {"security": [{"token": []}]}))
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", f"{_CONFIGURATION}", "run", f"{description}"]
     command += ["--url", f"http://127.0.0.1:{served.port}", "--header", f"Authorization: Bearer {TOKEN}"]
     command += ["--phases", ",".join(phases), "--max-examples", f"{examples}", "--seed", f"{seed}"]
     command += ["--report", "json", "--report-json-path", f"{report}"]
@@ -116,6 +119,6 @@ def _aftermath(served: Served, root: Path) -> Iterator[str]:
         peak = peak_bytes_of(served.process.pid)
         if peak > _MOST_MEMORY_BYTES:
             yield f"the server took {peak} bytes of memory"
-    made = {entry.name for entry in root.iterdir()} - {"secret", "store", "log", "report.json", ".hypothesis"}
+    made = {entry.name for entry in root.iterdir()} - _OURS
     if made:
         yield f"{sorted(made)} was made"
