@@ -24,7 +24,7 @@ from tests.torture.groups.hostile.outside import SECRET
 from tests.torture.groups.hostile.stores import open_store
 from tests.torture.plan import Outcome, Plan
 
-TOKEN: Final = "a-token-that-nobody-knows"
+_TOKEN: Final = "a-token-that-nobody-knows"
 _MODEL: Final = "gpt2"
 _CARD: Final = b"---\nlicense: mit\npipeline_tag: fill-mask\ntags: [a, b]\nrating: 1.5\n---\n# m\n"
 _FILES: Final = {
@@ -40,7 +40,7 @@ _OUTSIDERS: Final = Path(__file__).with_name("outsiders.py")
 _MOST_MEMORY_BYTES: Final = 400 << 20
 _LONGEST_SECONDS: Final = 1500
 _FAILED: Final = 1
-_OURS: Final = {"secret", "store", "log", "openapi.json", "report.json", ".hypothesis"}
+_OURS: Final = {"secret", "store", "log", "casmodels.toml", "openapi.json", "report.json", ".hypothesis"}
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
@@ -51,7 +51,9 @@ def run(plan: Plan) -> Iterator[Outcome]:
     _fill(root / "store", f"file://{root}/models")
     seed = plan.random("described").randrange(1 << 32)
     command = [sys.executable, "-m", "casmodels", "--store", f"{root / 'store'}", "serve", "--port", "0"]
-    with running([*command, "--token", TOKEN], root / "log") as served:
+    settings = root / "casmodels.toml"
+    settings.touch()
+    with running([*command, "--token", _TOKEN], root / "log", CASMODELS_CONFIG=f"{settings}") as served:
         yield _asked(served, root, seed, *((["coverage"], 1) if plan.is_short else (["coverage", "fuzzing"], 400)))
         yield Outcome("the described server afterwards", 1, tuple(_aftermath(served, root)))
     with open_store(root) as store:
@@ -80,7 +82,7 @@ def _asked(served: Served, root: Path, seed: int, phases: list[str], examples: i
     # As it is of a server that was given a token: without the token nothing but the health is told.
     description.write_text(json.dumps(json.loads(DESCRIPTION.read_bytes()) | {"security": [{"token": []}]}))
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", f"{_CONFIGURATION}", "run", f"{description}"]
-    command += ["--url", f"http://127.0.0.1:{served.port}", "--header", f"Authorization: Bearer {TOKEN}"]
+    command += ["--url", f"http://127.0.0.1:{served.port}", "--header", f"Authorization: Bearer {_TOKEN}"]
     command += ["--phases", ",".join(phases), "--max-examples", f"{examples}", "--seed", f"{seed}"]
     command += ["--report", "json", "--report-json-path", f"{report}"]
     outside = {"SCHEMATHESIS_HOOKS": f"{_OUTSIDERS}", "NOT_TO_BE_SEEN": f"{root}\n{SECRET.decode()}\nroot:\nTraceback"}
@@ -112,7 +114,7 @@ def _aftermath(served: Served, root: Path) -> Iterator[str]:
     """Whether an ordinary guest is served as if nothing had been, in little memory, and nothing was made."""
     for path, content in _FILES.items():
         target = f"/{_MODEL}/resolve/main/".encode() + b"".join(b"%%%02x" % byte for byte in os.fsencode(path))
-        answer = served.ask(request("GET", target, f"Authorization: Bearer {TOKEN}".encode()))
+        answer = served.ask(request("GET", target, f"Authorization: Bearer {_TOKEN}".encode()))
         if not answer.endswith(b"\r\n\r\n" + content):
             yield f"{path!r} is not given any more"
     with contextlib.suppress(FileNotFoundError):

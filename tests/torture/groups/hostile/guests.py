@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import socket
@@ -88,10 +89,12 @@ def serving(store: Path, token: str = "") -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path) -> Iterator[Served]:
+def running(command: list[str], log: Path, **environ: str) -> Iterator[Served]:
     """A server's process, from the first line that it prints on, which ends in its URL, until the block ends."""
     with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **environ}
+        )
         try:
             assert process.stdout is not None
             yield Served(int(process.stdout.readline().rpartition(":")[2]), process, log)
