@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,11 +24,13 @@ from casmodels.serve.guests import greet, hang_up, rest
 from casmodels.serve.limits import Limits
 from casmodels.serve.page import models_page
 from casmodels.serve.refusals import RefusalError, no_such_page, read_only
-from casmodels.serve.routes import Endpoint, read_path
+from casmodels.serve.routes import Endpoint, Place, read_path
 from casmodels.serve.server import is_loopback, is_loopback_name, resolve_host, serve_app
 from casstore.errors import IntegrityError, InvalidInputError, NotFoundError, StoreError, UnusableStoreError
 from casstore.store import Store
 
+DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
+"""What the server answers, in OpenAPI's terms; served where the Hub has its own."""
 _THREADS: Final = 8
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -93,6 +96,7 @@ class _Server:
         self._limits = limits
         self._catalogue = Catalogue(registry)
         self._api = Api(store, self._catalogue)
+        self._description = DESCRIPTION.read_bytes()
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
         self._pool = ThreadPoolExecutor(_THREADS, "casmodels-serve")
@@ -137,13 +141,12 @@ class _Server:
         """Every request comes here; paths are matched raw."""
         path, query = _target(request)
         routes = read_path(path)
-        if request.method == "POST":
-            if any(route.endpoint is Endpoint.PATHS_INFO for route in routes):
-                form = await self._form(request)
-                return self._json(request, await self._work(self._api.repo, routes, query, form))
-            raise read_only()
+        takes_forms = any(route.endpoint is Endpoint.PATHS_INFO for route in routes)
+        if request.method == "POST" and takes_forms:
+            form = await self._form(request)
+            return self._json(request, await self._work(self._api.repo, routes, query, form))
         if request.method not in ("GET", "HEAD"):
-            raise read_only()
+            raise read_only(takes_forms=takes_forms)
         if routes and routes[0].endpoint is Endpoint.RESOLVE:
             respond = self._files.head if request.method == "HEAD" else self._files.get
             return await respond(request, routes)
@@ -153,24 +156,26 @@ class _Server:
 
     async def _answer_fixed(self, request: web.Request, path: str, query: Fields) -> web.StreamResponse:
         match path:
-            case "/":
+            case Place.PAGE:
                 rows = await self._work(self._api.names)
                 page = models_page(_origin(request), rows)
                 return web.Response(
                     text=page, content_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY}
                 )
-            case "/healthz":
+            case Place.HEALTH:
                 return web.Response(text="ok\n")
-            case "/api/models":
+            case Place.DESCRIPTION:
+                return web.Response(body=self._description, content_type="application/json", charset="utf-8")
+            case Place.MODELS:
                 return self._json(request, await self._work(self._api.models, query))
-            case "/api/datasets" | "/api/spaces":
+            case Place.DATASETS | Place.SPACES:
                 return self._json(request, Answer(b"[]"))
-            case "/api/whoami-v2":
+            case Place.WHOAMI:
                 raise RefusalError(401, "Unauthorized", "this server has no users")
         raise no_such_page()
 
     def _check_guest(self, request: web.Request) -> None:
-        if request.raw_path == "/healthz":
+        if request.raw_path == Place.HEALTH:
             return
         if self._token is None:
             host = request.headers.get("Host")

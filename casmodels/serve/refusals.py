@@ -33,10 +33,10 @@ def entry_not_found(repo: str, commit: str, path: str) -> RefusalError:
     return RefusalError(404, "EntryNotFound", f"{path!r} is not in {repo!r} at {commit}", commit=commit)
 
 
-def read_only() -> RefusalError:
-    """The request would change something."""
+def read_only(*, takes_forms: bool) -> RefusalError:
+    """The request would change something. Where forms are taken, a POST reads as well."""
     refusal = RefusalError(405, "MethodNotAllowed", "this server only reads")
-    refusal.headers["Allow"] = "GET, HEAD"
+    refusal.headers["Allow"] = "GET, HEAD, POST" if takes_forms else "GET, HEAD"
     return refusal
 
 

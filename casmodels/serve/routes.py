@@ -24,6 +24,18 @@ class Endpoint(StrEnum):
     RESOLVE = "resolve"
 
 
+class Place(StrEnum):
+    """What is asked of the server itself, by its raw path."""
+
+    PAGE = "/"
+    HEALTH = "/healthz"
+    DESCRIPTION = "/.well-known/openapi.json"
+    MODELS = "/api/models"
+    DATASETS = "/api/datasets"
+    SPACES = "/api/spaces"
+    WHOAMI = "/api/whoami-v2"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way to read a path. ``kind`` is models, datasets or spaces; ``path`` is within the repository."""

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -35,6 +35,14 @@ def _tone_down(record: logging.LogRecord) -> bool:
 
 
 _http_log.addFilter(_tone_down)
+
+
+def _take_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Where aiohttp itself fails on what a guest sent, before there is a request, log that as such, too."""
+    if "protocol" in context or isinstance(context.get("future"), asyncio.Task):
+        _http_log.error(context["message"], exc_info=context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 def resolve_host(host: str) -> str:
@@ -68,6 +76,7 @@ def serve_app(app: web.Application, address: str, port: int, on_ready: Callable[
 
 
 async def _serve(app: web.Application, address: str, port: int, on_ready: Callable[[str], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(_take_failure)
     guests = app[GUESTS] = Guests()
     runner = web.AppRunner(
         app,

@@ -288,6 +288,8 @@ def test_nothing_can_be_written(store: Store, served: Hub, method: str) -> None:
     reply = served.ask("/api/models/m/commit/main", method, b"{}")
     assert reply.error == (405, "MethodNotAllowed")
     assert reply.headers["Allow"] == "GET, HEAD"
+    if method != "POST":
+        assert served.ask("/api/models/m/paths-info/main", method).headers["Allow"] == "GET, HEAD, POST"
 
 
 def test_changes_are_seen_at_the_next_request(store: Store, served: Hub) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import signal
 import socket
 import subprocess
@@ -64,6 +66,27 @@ def test_a_guest_who_speaks_no_http_makes_no_noise(store: Store) -> None:
             assert b" 400 " in guest.recv(100)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == ("ended\n", "")
+
+
+def test_what_aiohttp_fails_on_is_one_sentence_in_the_log(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def ready(line: str) -> None:
+        threading.Thread(target=confuse, args=(Hub(line.rpartition(" ")[2]),)).start()
+
+    def confuse(hub: Hub) -> None:
+        with socket.create_connection(hub.address) as guest:
+            guest.sendall(b"CONNECT xn-- HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert hub.ask("/healthz").status == 200
+        assert hub.ask("/healthz").status == 200
+        gc.collect()
+        signal.raise_signal(signal.SIGINT)
+
+    run(store, "127.0.0.1", 0, None, ready)
+    (said,) = [record for record in caplog.records if "idna" in record.getMessage()]
+    assert (said.levelno, said.exc_info) == (logging.INFO, None)
+    assert said.getMessage().startswith("Task exception was never retrieved: ")
+    assert [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO] == []
 
 
 def test_a_guest_who_holds_on_does_not_hold_up_the_end(store: Store) -> None:

@@ -5,6 +5,7 @@ records   frames, recipes and versions that lie under right checksums
 weights   model files whose headers lie, and pickles that would run something, through every way in and out
 upstream  a hub that answers without end, without sense, or with other bytes
 served    the server, over raw sockets: any path, any header; guests that are slow, silent or many
+described the server, asked by schemathesis for all that its OpenAPI document says
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.torture.groups.hostile import records, served, trees, upstream, weights
+from tests.torture.groups.hostile import described, records, served, trees, upstream, weights
 from tests.torture.plan import Mutation, Outcome, Plan
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
     """All of it, each part in a directory of its own."""
-    for part in (trees, records, weights, upstream, served):
+    for part in (trees, records, weights, upstream, served, described):
         yield from part.run(plan)
 
 
@@ -68,8 +69,8 @@ MUTATIONS: Final = [
     Mutation(
         "one route needs no token",
         "casmodels/serve/app.py",
-        'if request.raw_path == "/healthz":',
-        'if request.raw_path == "/healthz" or "/refs" in request.raw_path:',
+        "if request.raw_path == Place.HEALTH:",
+        'if request.raw_path == Place.HEALTH or "/refs" in request.raw_path:',
     ),
     Mutation(
         "a connection may wait for ever",
@@ -82,5 +83,23 @@ MUTATIONS: Final = [
         "casmodels/serve/guests.py",
         "and not self._make_room(server)",
         "",
+    ),
+    Mutation(
+        "an order that nobody knows fails",
+        "casmodels/serve/api.py",
+        'key = "createdAt" if query.one("sort") == "createdAt" else "lastModified"',
+        'key = query.one("sort") or "lastModified"',
+    ),
+    Mutation(
+        "guests are told where on the machine a version came from",
+        "casmodels/serve/describe.py",
+        'if version.source.startswith("hf://") else',
+        "if version.source else",
+    ),
+    Mutation(
+        "an answer is not as it is described",
+        "casmodels/serve/describe.py",
+        '"size": file.size_bytes,\n        "path"',
+        '"size": str(file.size_bytes),\n        "path"',
     ),
 ]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-_STATUS: Final = Path("/proc/self/status")
 _REFS: Final = Path("/proc/self/clear_refs")
 _RESET_PEAK: Final = "5"
 
@@ -24,6 +23,11 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return max(_held("VmHWM") - before, 0)
 
 
-def _held(field: str) -> int:
-    match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+def peak_bytes_of(process: int) -> int:
+    """The most memory that another process ever held. Raises FileNotFoundError where the kernel does not tell."""
+    return _held("VmHWM", process)
+
+
+def _held(field: str, process: int | str = "self") -> int:
+    match = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
     return int(match[1]) * 1024 if match is not None else 0
