@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,40 @@ def test_leases_are_let_go(store: Store, served: Hub, chunks: int) -> None:
     served.ask(PATH, "HEAD")
     served.ask(PATH, Range="bytes=99999999-")
     wait_until(lambda: open_leases(store.layout.leases) == [])
+
+
+def lie(store: Store, path: str, given: bytes, wanted: bytes) -> None:
+    """A version of the name ``lies`` whose file is other bytes than its recipe says."""
+    put(store, "given", {path: given})
+    with store.writing() as tx:
+        info = tx.find_blob(sha256_digest(given))
+        assert info is not None
+        recipe = replace(tx.recipe(info.recipe), sha256=sha256_digest(wanted), git=None)
+        tx.add_recipe(recipe)
+        tree = tx.add_tree(Tree((Entry.file(path, recipe.sha256, recipe.size_bytes),)))
+        version = tx.add_version(Version(tree, None, "test:", 1))
+        tx.set_ref(version_key("lies", version), version)
+        tx.commit()
+
+
+def test_a_file_that_is_not_what_its_recipe_says(store: Store, served: Hub) -> None:
+    lie(store, "a", b"given", b"other")
+    assert served.ask("/lies/resolve/main/a").error == (500, "Damaged")
+    assert served.ask("/given/resolve/main/a").body == b"given"
+
+
+def test_of_a_large_one_nobody_gets_the_end(store: Store, served: Hub, chunks: int) -> None:
+    lie(store, NAME, WEIGHTS, b"other")
+    path = PATH.replace("/m/", "/lies/")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)) as broken:
+        served.ask(path)
+    # Who goes on from where it was cut gets no more.
+    assert isinstance(broken.value, http.client.IncompleteRead)
+    had = len(broken.value.partial)
+    assert 0 < had < len(WEIGHTS)
+    assert served.ask(path, Range=f"bytes={had}-").error == (500, "Damaged")
+    assert served.ask(path).error == (500, "Damaged")
+    assert served.ask(PATH).body == WEIGHTS
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
