@@ -99,14 +99,18 @@ class Reader:
             chunks, raw_bytes = (sum(tally[position] for tally in by_codec) for position in (1, 2))
             return Usage(chunks, raw_bytes, reach.stored_bytes(), index_bytes, tuple(by_codec))
 
-    def stored_bytes(self, versions: Iterable[Digest]) -> int:
-        """The bytes of all frames that these versions need together, each counted once."""
+    def stored_bytes(self, versions: Iterable[Digest], unreadable: set[Digest] | None = None) -> int:
+        """The bytes of all frames that these versions need together, each counted once.
+
+        Versions of which a record cannot be read are left out, and added to ``unreadable``.
+        """
         from casstore.needs import Needs
 
-        return Needs(self._engine).of_all(versions)
+        return Needs(self._engine).of_all(versions, unreadable)
 
-    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int]:
-        """The same for each version by itself; neighbours that share much are fast."""
+    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int | None]:
+        """The same for each version by itself, None where a record cannot be read; neighbours that share much are
+        fast."""
         from casstore.needs import Needs
 
         needs = Needs(self._engine)
