@@ -112,6 +112,13 @@ def test_a_versions_record_is_nowhere_else(store: Store, model: Path) -> None:
     assert (lost.model, lost.version, lost.path) == ("mine", version, None)
 
 
+def test_a_directory_whose_version_is_damaged_can_be_saved_before_any_repair(store: Store, model: Path) -> None:
+    first = store.checkpoint("mine", model).version
+    store.checkpoint("mine", write(model, {"new": b"new"}))
+    harm(store, frames(store, FrameKind.VERSION)[1])
+    assert store.checkpoint("mine", write(model, {"new": b"newer"})).parent == first
+
+
 def test_a_versions_record_that_is_lost_hides_no_other(store: Store, hub: FakeHub, model: Path) -> None:
     first = store.checkpoint("mine", model).version
     second = store.checkpoint("mine", write(model, {"new": b"new"})).version
@@ -194,6 +201,24 @@ def test_from_a_checkout_and_from_a_view(store: Store, hub: FakeHub, model: Path
     store.view(["org/name"])
     harm(store, frames(store, FrameKind.CHUNK, pulled)[0])
     check_whole(store, store.repair(), {"model.bin": pulled}, "org/name")
+
+
+def test_checkouts_and_views_are_still_known(store: Store, model: Path, tmp_path: Path) -> None:
+    store.checkpoint("mine", model)
+    write(model, {"new": b"new"})
+    store.checkpoint("mine", model)
+    out = tmp_path / "out"
+    store.checkout("mine", out)
+    store.view(["mine"], path=tmp_path / "view")
+    views_bytes = store.stats().views_bytes
+    shutil.rmtree(model)
+    store.repair()
+    assert store.stats().views_bytes == views_bytes > 0
+    assert store.checkpoint("mine").read_files == 0  # the place last checked out to, without a look at its bytes
+    assert store.checkout("mine@~2", out).written_bytes == 0
+    assert sorted(path.name for path in out.iterdir()) == ["sub", "weights.bin"]
+    assert store.remove_view(["mine"], tmp_path / "view").kept == ()
+    assert not (tmp_path / "view").exists()
 
 
 @pytest.mark.parametrize("kind", [FrameKind.CHUNK, FrameKind.RECIPE, FrameKind.TREE])
