@@ -4,7 +4,8 @@ Stores with deltas, casts, tags and pins, with versions that are removed, collec
 is deleted, cut short, overwritten in places, set back by an hour, or loses its log; then repair runs. Afterwards every
 version, tag and pin is there, to the byte and in its order; what was removed or never committed is not; the store is
 sound, takes new versions, collects, and says the same after one more rebuild, of directories outside too. What can be
-read before the repair is right, too. And the time that a rebuild takes, beside that of reading the same packs from one end to the other.
+read before the repair is right, too. And the time that a rebuild takes, beside that of reading the same packs from one
+end to the other.
 """
 
 from __future__ import annotations
