@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from casmodels.cli.exits import Exit, exit_of_error
-from casmodels.cli.output import Output, write_err
+from casmodels.cli.output import Output, count, write_err
 from casmodels.cli.session import Session, UsageError
 from casmodels.errors import InterruptedPullError
 from casstore.errors import StoreError
@@ -43,6 +43,16 @@ def failed(error: Exception, session: Session) -> Exit:
             write_err(line)
     session.output.error(*_told(error))
     return exit_of_error(error)
+
+
+def exit_of_damaged(output: Output, versions: int) -> Exit:
+    """What a list ends with that has so many versions whose records are damaged."""
+    if not versions:
+        return Exit.DONE
+    output.complain(
+        f"{count(versions, 'version')} damaged", "run `casmodels repair`, and `casmodels remove` what is lost"
+    )
+    return Exit.INTEGRITY
 
 
 def _told(error: Exception) -> tuple[str, str, str | None]:

@@ -10,6 +10,7 @@ import typer
 from casmodels.cli.arguments import ModelKind, OptionalModel
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
+from casmodels.cli.failures import exit_of_damaged
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, shown, size
 from casmodels.cli.session import Session
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command("list", cls=Command, epilog=epilog(["casmodels list", "casmodels list --available --type instruct"]))
+@app.command(
+    "list",
+    cls=Command,
+    epilog=epilog(["casmodels list", "casmodels list --available --type instruct"], Exit.INTEGRITY),
+)
 def list_models(
     context: typer.Context,
     available: Annotated[
         bool, typer.Option("--available", help="Also the registered models that are not here yet.")
     ] = False,
     kind: ModelKind = None,
-) -> None:
+) -> int:
     """List the models that are here."""
     session = Session.of(context)
     output = session.output
@@ -36,6 +41,7 @@ def list_models(
     what = "nothing" if kind is None else f"no {kind} model"
     empty = f"{what} is here yet; `casmodels list --available` shows what is known"
     output.answer(models, lambda: output.table(_available(models) if available else _installed(models), empty))
+    return exit_of_damaged(output, sum(model.damaged for model in models))
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels aliases"]))
@@ -67,7 +73,7 @@ def _installed(models: Sequence[ModelResult]) -> Table:
         (
             model.name,
             model.type or "",
-            str(model.versions),
+            _versions(model),
             size(model.size_bytes),
             size(model.stored_bytes),
             ", ".join(model.aliases),
@@ -75,6 +81,10 @@ def _installed(models: Sequence[ModelResult]) -> Table:
         for model in models
     ]
     return Table(("MODEL", "TYPE", "VERSIONS", "SIZE", "STORED", "ALIASES"), rows, frozenset({2, 3, 4}), (2, 5, 1))
+
+
+def _versions(model: ModelResult) -> str:
+    return f"{model.versions} ({model.damaged} damaged)" if model.damaged else str(model.versions)
 
 
 def _available(models: Sequence[ModelResult]) -> Table:
@@ -120,6 +130,6 @@ def _facts(model: ModelResult) -> list[tuple[str, str | None]]:
         ("context length", str(model.context_length) if model.context_length else None),
         ("licence", model.licence),
         ("made from", ", ".join(model.base_models)),
-        ("versions", str(model.versions) if model.installed else "none here; `casmodels pull` brings it in"),
+        ("versions", _versions(model) if model.installed else "none here; `casmodels pull` brings it in"),
         ("size", here if model.installed else None),
     ]

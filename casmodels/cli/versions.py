@@ -10,6 +10,7 @@ import typer
 from casmodels.cli.arguments import OptionalName, Target
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
+from casmodels.cli.failures import exit_of_damaged
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, count, moment, short_id, size
 from casmodels.cli.session import Session
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(cls=Command, epilog=epilog(["casmodels versions mine", "casmodels versions"], Exit.NOT_FOUND))
-def versions(context: typer.Context, name: OptionalName = None) -> None:
+@app.command(
+    cls=Command, epilog=epilog(["casmodels versions mine", "casmodels versions"], Exit.NOT_FOUND, Exit.INTEGRITY)
+)
+def versions(context: typer.Context, name: OptionalName = None) -> int:
     """List the versions of a name, newest first."""
     session = Session.of(context)
     output = session.output
     with session.store() as store:
         found = store.versions(name)
     output.answer(found, lambda: output.table(_table(found, with_names=name is None), "no versions yet"))
+    return exit_of_damaged(output, sum(version.damaged is not None for version in found))
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels tag mine best", "casmodels tag mine@~1 before"], Exit.NOT_FOUND))
@@ -93,11 +97,11 @@ def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
         (
             short_id(version.version),
             ", ".join([*version.tags, *(["(pinned)"] if version.pinned else [])]),
-            moment(version.created),
-            str(version.files),
-            size(version.size_bytes),
-            size(version.stored_bytes),
-            version.message or _origin(version),
+            moment(version.created) if version.created is not None else "",
+            str(version.files) if version.files is not None else "",
+            _size(version.size_bytes),
+            _size(version.stored_bytes),
+            _about(version),
         )
         for version in found
     ]
@@ -107,5 +111,13 @@ def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
     return Table(("NAME", *headers), named, frozenset({4, 5, 6}), (4, 6))
 
 
-def _origin(version: VersionResult) -> str:
-    return f"{version.source}@{version.revision[:12]}" if version.revision else version.source
+def _size(size_bytes: int | None) -> str:
+    return size(size_bytes) if size_bytes is not None else ""
+
+
+def _about(version: VersionResult) -> str:
+    if version.damaged is not None:
+        return f"damaged: {version.damaged}"
+    if version.message:
+        return version.message
+    return f"{version.source}@{version.revision[:12]}" if version.revision else str(version.source)

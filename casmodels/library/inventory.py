@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -58,10 +58,7 @@ def info(context: Context, model: str | None, model_type: str | None) -> list[Mo
 
 
 def list_versions(context: Context, name: str | None) -> list[VersionResult]:
-    """The versions of a name, or of all, newest first, but for those whose records are damaged: `verify` names these.
-
-    Raises UnknownModelError.
-    """
+    """The versions of a name, or of all, newest first, those with damaged records too. Raises UnknownModelError."""
     engine = context.existing() if name is None else context.engine()
     if engine is None:
         return []
@@ -70,9 +67,9 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
         pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
-        kept = list(_records(reader, reversed(refs)))
-        stored = reader.stored_bytes_of_each(record.ref.target for record in kept)
-        return [_version(record, tags, pins, stored_bytes) for record, stored_bytes in zip(kept, stored, strict=True)]
+        found = list(_records(reader, reversed(refs)))
+        stored = reader.stored_bytes_of_each(record.ref.target for record in found)
+        return [_version(record, tags, pins, stored_bytes) for record, stored_bytes in zip(found, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -100,7 +97,7 @@ def stats(context: Context, name: str | None) -> StatsResult:
     with engine.reading() as reader:
         wanted = existing_name(reader, context.registry, name) if name is not None else None
         refs = reader.refs(RefKind.VERSION, wanted)
-        logical = sum(record.tree.size_bytes for record in _records(reader, refs))
+        logical = sum(record.tree.size_bytes for record in _records(reader, refs) if record.tree is not None)
         usage = reader.usage(None if wanted is None else [ref.target for ref in refs])
     return StatsResult(
         logical_bytes=logical,
@@ -148,8 +145,10 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     from casmodels.results import ModelResult
 
     refs = versions_of(reader, name)
-    kept = list(_records(reader, reversed(refs)))
-    metadata = kept[0].version.metadata if kept else {}
+    unreadable: set[Digest] = set()
+    stored_bytes = reader.stored_bytes([ref.target for ref in reversed(refs)], unreadable)
+    newest = _newest(reader, refs)
+    metadata = newest[0].metadata if newest is not None else {}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
     return ModelResult(
@@ -160,8 +159,9 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         repo=repo,
         installed=True,
         versions=len(refs),
-        size_bytes=kept[0].tree.size_bytes if kept else 0,
-        stored_bytes=reader.stored_bytes([record.ref.target for record in kept]),
+        size_bytes=newest[1].size_bytes if newest is not None else 0,
+        stored_bytes=stored_bytes,
+        damaged=len(unreadable),
         parameters=spec.parameters if spec is not None else None,
         context_length=spec.context_length if spec is not None else None,
         licence=metadata.get("licence") or (spec.licence if spec is not None else None),
@@ -172,41 +172,64 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A version that is named, and what it says."""
+    """A version that is named, and what it says: None for what cannot be read."""
 
     ref: Ref
-    version: Version
-    tree: Tree
+    version: Version | None
+    tree: Tree | None
 
 
 def _records(reader: Reader, refs: Iterable[Ref]) -> Iterator[_Record]:
-    """The versions whose records can be read: one that is damaged must not hide the others."""
+    """What versions say. One that is damaged must not hide the others."""
     for ref in refs:
+        version = tree = None
         with contextlib.suppress(DamagedError, NotFoundError):
             version = reader.version(ref.target)
-            yield _Record(ref, version, reader.tree(version.tree))
+            tree = reader.tree(version.tree)
+        yield _Record(ref, version, tree)
+
+
+def _newest(reader: Reader, refs: Sequence[Ref]) -> tuple[Version, Tree] | None:
+    """The newest version that can be read, of refs in the order in which they were made."""
+    for record in _records(reader, reversed(refs)):
+        if record.version is not None and record.tree is not None:
+            return record.version, record.tree
+    return None
 
 
 def _version(
-    record: _Record, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int
+    record: _Record, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int | None
 ) -> VersionResult:
     from casmodels.results import VersionResult
 
     ref, version, tree = record.ref, record.version, record.tree
-    created = datetime.fromtimestamp(version.created_ns / 1e9, UTC)
     return VersionResult(
         name=ref.key.name,
         version=ref.target.hex,
         tags=tuple(tags.get(ref.target, ())),
-        created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        source=version.source,
-        revision=version.revision,
-        message=version.message,
-        files=len(tree.files),
-        size_bytes=tree.size_bytes,
+        created=_moment(version.created_ns) if version is not None else None,
+        source=version.source if version is not None else None,
+        revision=version.revision if version is not None else None,
+        message=version.message if version is not None else None,
+        files=len(tree.files) if tree is not None else None,
+        size_bytes=tree.size_bytes if tree is not None else None,
         stored_bytes=stored_bytes,
         pinned=ref.target in pins,
+        damaged=_damage(record, stored_bytes),
     )
+
+
+def _moment(created_ns: int) -> str:
+    created = datetime.fromtimestamp(created_ns / 1e9, UTC)
+    return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _damage(record: _Record, stored_bytes: int | None) -> str | None:
+    if record.version is None:
+        return "its record cannot be read"
+    if record.tree is None:
+        return "its list of files cannot be read"
+    return "the record of one of its files cannot be read" if stored_bytes is None else None
 
 
 def _labels_by_target(refs: list[Ref]) -> dict[Digest, list[str]]:

@@ -154,9 +154,9 @@ class Saver:
     def _parent(self, name: str, place: Place | None) -> Digest | None:
         refs = {ref.target for ref in versions_of(self._transaction, name)}
         if place is not None and place.name == name and place.version in refs:
+            # One whose record is damaged is no parent: nobody knows what it was.
             with contextlib.suppress(DamagedError, NotFoundError):
-                self._transaction.version(place.version)
-                return place.version
+                return self._transaction.version(place.version).id
         last = newest(self._transaction, name)
         return last.id if last is not None else None
 

@@ -46,7 +46,7 @@ def verify(
     with context.engine().reading() as reader:
         parts = context.engine().engine
         refs = _refs(reader, context, target) if target is not None else None
-        total = engine_verify.bytes_to_read(parts) if data and refs is None else None
+        total = engine_verify.bytes_to_check(parts) if data and refs is None else None
         task = progress.start("verify", total) if progress is not None and data else None
         advance = task.advance if task is not None else None
         checked = engine_verify.check(parts, refs, data=data, since_ns=since_ns, progress=advance)
@@ -72,13 +72,16 @@ def repair(context: Context, given: Sequence[Path], progress: Progress | None) -
     layout.check()
     healing.check_given(given, layout.root)
     context.close()
-    engine_repair.rebuild(layout)
+    rebuilt = engine_repair.rebuild(layout)
     engine = context.engine()
-    task = progress.start("repair", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
+    task = progress.start("repair", engine_verify.bytes_to_check(engine.engine)) if progress is not None else None
+    with engine.writing() as transaction:
+        advance = task.advance if task is not None else None
+        checked = engine_repair.mend(engine.engine, instead=transaction.add_recipe, progress=advance)
+        transaction.commit()
     with engine.reading() as reader:
-        checked = engine_repair.mend(engine.engine, progress=task.advance if task is not None else None)
         lost = engine_heal.find_lost(engine.engine)
-        known = healing.known_paths(reader, engine.places.all(), context.view_path) if lost else []
+        known = healing.known_paths(reader, rebuilt.places, context.view_path) if lost else []
     if task is not None:
         task.done()
     unread = _heal(engine, lost, given, known, progress) if lost else []
@@ -139,7 +142,7 @@ def compact(context: Context, *, dry_run: bool, progress: Progress | None) -> Co
         with engine.reading():
             done = engine_compact.estimate(engine.engine)
     else:
-        task = progress.start("compact", engine_verify.bytes_to_read(engine.engine)) if progress is not None else None
+        task = progress.start("compact", engine.engine.ledger.rows.packs_bytes()) if progress is not None else None
         done = engine_compact.compact(engine.engine, progress=task.advance if task is not None else None)
         if task is not None:
             task.done()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """One model, as `list` and `info` show it."""
+    """One model, as `list` and `info` show it. ``damaged`` is how many of its versions have a record that cannot be
+    read; sizes are those of the others."""
 
     id: str
     name: str
@@ -23,3 +24,4 @@ class ModelResult:
     licence: str | None = None
     description: str | None = None
     base_models: tuple[str, ...] = ()
+    damaged: int = 0

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class VersionResult:
-    """One version of a name. ``created`` is ISO 8601 in UTC; ``stored_bytes`` is all that it needs, shared or not."""
+    """One version of a name. ``created`` is ISO 8601 in UTC; ``stored_bytes`` is all that it needs, shared or not.
+
+    ``damaged`` says which of its records cannot be read, if any; what stands in that one is None.
+    """
 
     name: str
     version: str
     tags: tuple[str, ...]
-    created: str
-    source: str
+    created: str | None
+    source: str | None
     revision: str | None
-    message: str
-    files: int
-    size_bytes: int
-    stored_bytes: int
+    message: str | None
+    files: int | None
+    size_bytes: int | None
+    stored_bytes: int | None
     pinned: bool = False
+    damaged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

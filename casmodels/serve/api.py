@@ -14,10 +14,12 @@ from urllib.parse import parse_qsl, urlencode
 from casmodels.listings import Listing
 from casmodels.serve import describe
 from casmodels.serve.catalogue import Catalogue
+from casmodels.serve.page import Row
 from casmodels.serve.refusals import RefusalError, entry_not_found
 from casmodels.serve.repos import Repo
 from casmodels.serve.routes import Endpoint, Route, encode
 from casstore.catalog import Reader
+from casstore.errors import DamagedError, NotFoundError
 from casstore.store import Store
 from casstore.trees import path_bytes
 from casstore.versions import Version
@@ -88,6 +90,8 @@ class Api:
         """An endpoint of one repository; ``form`` is the body of a POST. Raises RefusalError or StoreError."""
         with self._store.reading() as reader:
             route, repo = self._catalogue.choose(reader, routes)
+            if route.endpoint is Endpoint.REFS:
+                return _answer(describe.refs(repo, pull_requests=query.flag("include_prs")))
             version = repo.find(route.revision)
             match route.endpoint:
                 case Endpoint.INFO:
@@ -96,12 +100,9 @@ class Api:
                     return self._tree(self._catalogue.listing(reader, version), repo, route.path, query)
                 case Endpoint.PATHS_INFO:
                     return _paths_info(self._catalogue.listing(reader, version), form or query)
-                case Endpoint.REFS:
-                    return _answer(describe.refs(repo, pull_requests=query.flag("include_prs")))
                 case Endpoint.COMMITS:
                     return _commits(repo, version, query)
-                case Endpoint.RESOLVE:
-                    raise AssertionError("files are not answered here")
+        raise AssertionError("files are not answered here")
 
     def models(self, query: Fields) -> Answer:
         """The models: newest first, narrowed by ``search``, ``author``, ``filter`` and ``pipeline_tag``."""
@@ -109,28 +110,22 @@ class Api:
             found = []
             for name in self._catalogue.names(reader):
                 repo = self._catalogue.repo(reader, name)
-                if repo is not None:
-                    shown = self._model(reader, repo, repo.main)
+                if repo is not None and repo.shown is not None:
+                    shown = self._model(reader, repo, repo.shown)
                     if _is_wanted(shown, query):
-                        found.append((shown, repo))
+                        found.append((shown, repo.shown))
             key = "createdAt" if query.one("sort") == "createdAt" else "lastModified"
             found.sort(key=lambda pair: str(pair[0][key]), reverse=query.one("direction") != "1")
             start, size = _offset(query), query.page()
-            page = [self._with_files(reader, shown, repo, query) for shown, repo in found[start : start + size]]
+            page = [self._with_files(reader, shown, version, query) for shown, version in found[start : start + size]]
             more = start + size < len(found)
             return _answer(page, next_page=_next("/api/models", query, str(start + size)) if more else None)
 
-    def names(self) -> list[tuple[str, str, int, int]]:
-        """For people: each model's name, when it changed last, how many files it has, their bytes."""
+    def names(self) -> list[Row]:
+        """For people: a row for each model."""
         with self._store.reading() as reader:
-            rows = []
-            for name in self._catalogue.names(reader):
-                repo = self._catalogue.repo(reader, name)
-                if repo is not None:
-                    tree = reader.tree(repo.main.tree)
-                    changed = describe.moment(repo.main.created_ns)
-                    rows.append((name, changed, len(tree.files), tree.size_bytes))
-            return rows
+            repos = [self._catalogue.repo(reader, name) for name in self._catalogue.names(reader)]
+            return [_row(reader, repo) for repo in repos if repo is not None]
 
     def _info(self, reader: Reader, repo: Repo, version: Version, query: Fields) -> Answer:
         listing = self._catalogue.listing(reader, version)
@@ -144,10 +139,13 @@ class Api:
         about = self._catalogue.about(reader, version)
         return describe.model(repo, version, about, self._catalogue.spec(repo.name))
 
-    def _with_files(self, reader: Reader, shown: dict[str, Any], repo: Repo, query: Fields) -> dict[str, Any]:
+    def _with_files(self, reader: Reader, shown: dict[str, Any], version: Version, query: Fields) -> dict[str, Any]:
         if not (query.flag("full") or "siblings" in query.all("expand")):
             return shown
-        listing = self._catalogue.listing(reader, repo.main)
+        try:
+            listing = self._catalogue.listing(reader, version)
+        except (DamagedError, NotFoundError):
+            return shown  # who asks for this model hears of it; the others are listed
         return shown | {"siblings": [describe.sibling(file, blobs=False) for file in listing.files.values()]}
 
     def _tree(self, listing: Listing, repo: Repo, folder: str, query: Fields) -> Answer:
@@ -172,6 +170,14 @@ class Api:
             here = f"/api/models/{repo.name}/tree/{listing.commit}" + (f"/{encode(folder)}" if folder else "")
             next_page = _next(here, query, urlsafe_b64encode(path_bytes(page[-1])).decode("ascii"))
         return _answer(_entries(listing, page, expand), commit=listing.commit, next_page=next_page)
+
+
+def _row(reader: Reader, repo: Repo) -> Row:
+    try:
+        tree = reader.tree(repo.main.tree)
+        return Row(repo.name, describe.moment(repo.main.created_ns), len(tree.files), tree.size_bytes)
+    except (RefusalError, DamagedError, NotFoundError):
+        return Row(repo.name, None, 0, 0)
 
 
 def _paths_info(listing: Listing, form: Fields) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from casmodels.serve.limits import Limits
 from casmodels.serve.ranges import Conditions, Extent, is_known, read_range
 from casmodels.serve.refusals import RefusalError, entry_not_found
 from casmodels.serve.routes import Route
-from casstore.errors import DamagedError
+from casstore.blobs import BlobReader
+from casstore.digests import Digest
+from casstore.errors import DamagedError, FalseRecipeError
 from casstore.store import Store
 
 _TEXTS = frozenset({"", ".cfg", ".csv", ".ini", ".jinja", ".log", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"})
@@ -60,6 +63,7 @@ class Files:
         self._sender = Sender(pool, limits.stall_seconds)
         self._budget = Budget(limits.ahead_bytes)
         self._turns = asyncio.Semaphore(limits.bodies)
+        self._false: set[Digest] = set()
 
     async def head(self, request: web.Request, routes: list[Route]) -> web.StreamResponse:
         """The headers alone. Raises RefusalError or StoreError."""
@@ -123,9 +127,19 @@ class Files:
             blob = reader.open_blob(file.sha256)
             if blob.size_bytes != file.size_bytes:
                 raise DamagedError(repr(file.path), f"it has {blob.size_bytes} bytes, its tree says {file.size_bytes}")
-            pieces = blob.stream(extent.start, extent.stop, ahead_bytes)
+            if self._false and blob.recipe in self._false:
+                raise FalseRecipeError(repr(file.path), "its recipe makes another file")
+            pieces = self._noting(blob, blob.stream(extent.start, extent.stop, ahead_bytes))
             first = next(pieces, None)
             return Found(file, listing.commit, known, extent, Body(lease.pop_all(), first, pieces))
+
+    def _noting(self, blob: BlobReader, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        """Remember a recipe that turns out to lie: a guest who was cut off would ask for the rest as a range."""
+        try:
+            yield from pieces
+        except FalseRecipeError:
+            self._false.add(blob.recipe)
+            raise
 
 
 def _close_unwanted(opening: Future[Found]) -> None:

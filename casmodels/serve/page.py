@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from typing import NamedTuple
 from urllib.parse import quote
 
 _HEAD = """<!doctype html>
@@ -14,16 +15,31 @@ _HEAD = """<!doctype html>
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def models_page(endpoint: str, rows: Iterable[tuple[str, str, int, int]]) -> str:
-    """HTML: one row for each model's name, last change, number of files and bytes."""
+class Row(NamedTuple):
+    """A model, when it changed last (None: its newest version is damaged), how many files it has, and their bytes."""
+
+    name: str
+    changed: str | None
+    files: int
+    size_bytes: int
+
+
+def models_page(endpoint: str, rows: Iterable[Row]) -> str:
+    """HTML: one row for each model."""
     lines = [
-        f'<tr><td><a href="/api/models/{quote(name)}">{escape(name)}</a></td><td>{escape(changed[:10])}</td>'
-        f'<td class="n">{files}</td><td class="n">{_size(size_bytes)}</td></tr>'
-        for name, changed, files, size_bytes in rows
+        f'<tr><td><a href="/api/models/{quote(row.name)}">{escape(row.name)}</a></td>{_facts(row)}</tr>' for row in rows
     ]
     table = "<table><tr><th>model<th>changed<th>files<th>size</tr>\n" + "\n".join(lines) + "\n</table>"
     use = f"<p>To use them: <code>export HF_ENDPOINT={escape(endpoint)}</code></p>"
     return f"{_HEAD}{use}\n{table if lines else '<p>None yet.</p>'}\n</body></html>\n"
+
+
+def _facts(row: Row) -> str:
+    if row.changed is None:
+        return "<td>damaged</td><td></td><td></td>"
+    return (
+        f'<td>{escape(row.changed[:10])}</td><td class="n">{row.files}</td><td class="n">{_size(row.size_bytes)}</td>'
+    )
 
 
 def _size(size_bytes: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from casstore.digests import Digest
+
 
 class RefusalError(Exception):
     """An answer that is an error: HTTP status, the Hub's error code, one sentence.
@@ -23,9 +25,22 @@ def repo_not_found(repo: str) -> RefusalError:
     return RefusalError(404, "RepoNotFound", f"the repository {repo!r} is not in this store")
 
 
-def revision_not_found(repo: str, revision: str) -> RefusalError:
-    """The repository has no such branch, tag or commit."""
-    return RefusalError(404, "RevisionNotFound", f"{repo!r} has no revision {revision!r} in this store")
+def revision_not_found(repo: str, revision: str, damaged: int = 0) -> RefusalError:
+    """The repository has no such branch, tag or commit, unless it is among its so many damaged versions."""
+    message = f"{repo!r} has no revision {revision!r} in this store"
+    if damaged:
+        message += f", unless it is one of those whose records are damaged ({damaged})"
+    return RefusalError(404, "RevisionNotFound", message)
+
+
+def version_damaged(repo: str, version: Digest) -> RefusalError:
+    """The record of the version that is asked for, or may be, cannot be read.
+
+    Nothing outside the store has a version's record, so it is gone; after a 500 the Hub's client would try for half a
+    minute more, and then speak of the connection.
+    """
+    message = f"the version {repo}@{version.hex[:12]} is damaged: its record cannot be read; ask for another revision"
+    return RefusalError(410, "Damaged", message)
 
 
 def entry_not_found(repo: str, commit: str, path: str) -> RefusalError:

@@ -235,7 +235,7 @@ class Materialiser:
                 task.advance(len(piece))
             if size_bytes != wanted.size_bytes or hasher.digest() != wanted.blob.value:
                 blob.check()
-                raise DamagedError(f"blob {wanted.blob.hex}", "its decoded bytes do not match its digest")
+                raise DamagedError(f"blob {wanted.blob.hex}", "its decoded bytes are not those of the file")
             state = self._finish(descriptor, wanted, temporary)
         except DamagedError as error:
             raise DamagedError(wanted.label, f"{error.what}: {error.reason}") from error

@@ -3,9 +3,11 @@ the reader checks the whole."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from itertools import groupby
 from operator import itemgetter
@@ -13,7 +15,7 @@ from operator import itemgetter
 from casstore.buffers import Buffer
 from casstore.digests import Digest
 from casstore.engine import Engine
-from casstore.errors import DamagedError, NotFoundError
+from casstore.errors import DamagedError, FalseRecipeError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.recipes import Part, Recipe
 
@@ -48,6 +50,11 @@ class BlobReader:
         """Git's id of the blob, where it was asked for or the blob is small."""
         return self._recipe.git
 
+    @property
+    def recipe(self) -> Digest:
+        """The name of the recipe that makes it."""
+        return self._recipe.digest
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Bytes ``offset`` (not negative) to ``offset + length``; fewer only at the blob's end. Raises DamagedError."""
         stop = min(offset + length, self.size_bytes)
@@ -62,10 +69,35 @@ class BlobReader:
         """Bytes ``start`` to ``stop`` in order, decoded ahead by the store's threads. Raises DamagedError.
 
         ``ahead_bytes`` is how much may be decoded before it is asked for (None: the store's setting; 0: a chunk
-        at a time). Without ``check`` they may be wrong: the caller compares the whole with the blob's SHA-256, and
-        if it differs calls `check`.
+        at a time). Each chunk is checked, and all of a blob also against its SHA-256: nobody gets the last piece of one
+        that has another (FalseRecipeError). Without ``check`` they may be wrong: the caller compares the whole with the
+        blob's SHA-256, and if it differs calls `check`.
         """
         stop = self.size_bytes if stop is None else min(stop, self.size_bytes)
+        pieces = self._decoded(start, stop, ahead_bytes, check=check)
+        return self._compared(pieces) if check and start == 0 and stop == self.size_bytes else pieces
+
+    def _compared(self, pieces: Generator[memoryview, None, None]) -> Iterator[memoryview]:
+        """All pieces of the blob, but for the last where its SHA-256 is not that of all."""
+        hasher = hashlib.sha256()
+        left_bytes = self.size_bytes
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                hasher.update(piece)
+                left_bytes -= len(piece)
+                if not left_bytes:
+                    self._compare(hasher.digest())
+                yield piece
+        if not self.size_bytes:
+            self._compare(hasher.digest())
+
+    def _compare(self, sha256: bytes) -> None:
+        if sha256 != self.sha256.value:
+            raise FalseRecipeError(f"blob {self.sha256.hex}", "the bytes that its recipe makes have another SHA-256")
+
+    def _decoded(
+        self, start: int, stop: int, ahead_bytes: int | None, *, check: bool
+    ) -> Generator[memoryview, None, None]:
         limit = self._engine.settings.read_ahead_bytes if ahead_bytes is None else ahead_bytes
         ahead: deque[tuple[int, Part, Future[Buffer]]] = deque()
         begun_bytes = 0
@@ -118,7 +150,7 @@ class BlobReader:
         return found
 
     def check(self) -> None:
-        """Read every byte again and raise DamagedError for the first chunk that is not what it should be."""
+        """Read every byte again and raise DamagedError for the first chunk that is wrong, or else for the whole."""
         for _ in self.stream():
             pass
 

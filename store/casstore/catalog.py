@@ -10,7 +10,7 @@ from casstore.blobs import BlobReader
 from casstore.closure import closure
 from casstore.digests import BLAKE3, Digest
 from casstore.engine import Engine
-from casstore.errors import InvalidInputError, NotFoundError
+from casstore.errors import DamagedError, InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo
@@ -47,10 +47,13 @@ class Reader:
 
     def open_blob(self, sha256: Digest) -> BlobReader:
         """A blob for reading. Raises NotFoundError, or DamagedError when its recipe is wrong."""
-        recipe = self._engine.ledger.rows.recipe_of(sha256)
-        if recipe is None:
+        digest = self._engine.ledger.rows.recipe_of(sha256)
+        if digest is None:
             raise NotFoundError(f"the blob {sha256} is not in the store")
-        return BlobReader(self._engine, self.recipe(recipe))
+        recipe = self.recipe(digest)
+        if recipe.sha256 != sha256:
+            raise DamagedError(f"recipe {digest.hex}", f"it makes another blob than {sha256}")
+        return BlobReader(self._engine, recipe)
 
     def recipe(self, digest: Digest) -> Recipe:
         """A recipe. Raises NotFoundError or DamagedError, as do `tree` and `version`."""
@@ -96,14 +99,18 @@ class Reader:
             chunks, raw_bytes = (sum(tally[position] for tally in by_codec) for position in (1, 2))
             return Usage(chunks, raw_bytes, reach.stored_bytes(), index_bytes, tuple(by_codec))
 
-    def stored_bytes(self, versions: Iterable[Digest]) -> int:
-        """The bytes of all frames that these versions need together, each counted once."""
+    def stored_bytes(self, versions: Iterable[Digest], unreadable: set[Digest] | None = None) -> int:
+        """The bytes of all frames that these versions need together, each counted once.
+
+        Versions of which a record cannot be read are left out, and added to ``unreadable``.
+        """
         from casstore.needs import Needs
 
-        return Needs(self._engine).of_all(versions)
+        return Needs(self._engine).of_all(versions, unreadable)
 
-    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int]:
-        """The same for each version by itself; neighbours that share much are fast."""
+    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int | None]:
+        """The same for each version by itself, None where a record cannot be read; neighbours that share much are
+        fast."""
         from casstore.needs import Needs
 
         needs = Needs(self._engine)

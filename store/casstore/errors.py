@@ -67,6 +67,10 @@ class DamagedError(IntegrityError):
         self.reason = reason
 
 
+class FalseRecipeError(DamagedError):
+    """A recipe makes another blob than the one whose SHA-256 it has, though all its chunks are right."""
+
+
 class DigestMismatchError(IntegrityError):
     """A file's bytes do not have the digest that was promised."""
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from casstore.digests import Digest
 from casstore.engine import Engine
+from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
 from casstore.index.reach import Reach
@@ -28,31 +29,39 @@ class _Blob:
 
 
 class Needs:
-    """Adds up frames. Raises DamagedError or NotFoundError for a record that cannot be read."""
+    """Adds up frames. Nobody knows what a version needs of which a record cannot be read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._blobs: dict[Digest, _Blob] = {}
         self._lengths: _Lengths = {}
 
-    def of_version(self, version: Digest) -> int:
-        """The bytes of all frames that a version needs, each counted once."""
-        records, chunks = self._take(version)
+    def of_version(self, version: Digest) -> int | None:
+        """The bytes of all frames that a version needs, each counted once; None where nobody knows."""
+        try:
+            records, chunks = self._take(version)
+        except (DamagedError, NotFoundError):
+            return None
         return sum(records.values()) + sum(chunks.values())
 
-    def of_all(self, versions: Iterable[Digest]) -> int:
-        """The same for several versions together."""
+    def of_all(self, versions: Iterable[Digest], unreadable: set[Digest] | None = None) -> int:
+        """The same for several versions together, but for those of which nobody knows: ``unreadable`` gets these."""
         with Reach(self._engine.ledger.database) as reach:
             before: _Lengths = {}
             for version in versions:
-                records, chunks = self._take(version)
+                try:
+                    records, chunks = self._take(version)
+                except (DamagedError, NotFoundError):
+                    if unreadable is not None:
+                        unreadable.add(version)
+                    continue
                 reach.add(records)
                 reach.add((FrameKind.CHUNK, digest) for digest in chunks.keys() - before.keys())
                 before = chunks
             return reach.stored_bytes()
 
     def _take(self, version: Digest) -> tuple[dict[tuple[FrameKind, bytes], int], _Lengths]:
-        """A version's own records, and its chunks."""
+        """A version's own records, and its chunks. Raises DamagedError or NotFoundError."""
         tree = read_version(self._engine, version).tree
         names = [(FrameKind.VERSION, version.value), (FrameKind.TREE, tree.value)]
         blobs: dict[Digest, _Blob] = {}

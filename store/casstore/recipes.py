@@ -117,6 +117,10 @@ class Outline:
             end = min(begin + step, len(self.data))
             yield list(dict.fromkeys(self.data[start : start + 32] for start in range(begin, end, _ENTRY.size)))
 
+    def parts(self) -> Iterator[Part]:
+        """The parts in order, made as they are asked for."""
+        return (Part(*fields) for fields in _entries(self.data))
+
 
 def _entries(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     return _ENTRY.iter_unpack(memoryview(data)[_HEADER.size :])

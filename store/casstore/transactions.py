@@ -122,6 +122,15 @@ class Transaction(Reader):
             source.check_unchanged()
         return hashers.sha256, lost & {part.chunk for part in parts}
 
+    def add_recipe(self, recipe: Recipe) -> BlobInfo:
+        """Put in a recipe that tells the truth, all of whose chunks are in the store or in this transaction."""
+        self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
+        info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
+        self._blobs[info.sha256] = info
+        if info.git is not None:
+            self._blobs[info.git] = info
+        return info
+
     def came_from(self, version: Digest) -> None:
         """Say that what is put in from now on was made from a version, if it is known; only space depends on it."""
         self._lineage.add(version)
@@ -213,12 +222,7 @@ class Transaction(Reader):
             actual = recipe.git if expect.algorithm == GIT_BLOB else recipe.sha256
             if actual != expect:
                 raise DigestMismatchError(label, str(expect), str(actual))
-        self._add_record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
-        info = BlobInfo(recipe.sha256, recipe.size_bytes, recipe.digest, recipe.git)
-        self._blobs[info.sha256] = info
-        if info.git is not None:
-            self._blobs[info.git] = info
-        return StoredBlob(info, self.added_bytes - before)
+        return StoredBlob(self.add_recipe(recipe), self.added_bytes - before)
 
     def _add_chunks(
         self,

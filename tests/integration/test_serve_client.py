@@ -19,9 +19,10 @@ from casmodels.serve.bodies import Sender
 from casmodels.serve.limits import Limits
 from casmodels.specs import commit_of
 from casstore.digests import git_blob_digest, sha256_digest
+from casstore.frames import FrameKind
 from casstore.store import Store
 from casstore.versions import Version
-from tests.models.serve.shelf import Hub, hub, put
+from tests.models.serve.shelf import Hub, damage_record, hub, put
 
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [1000, 1000], "data_offsets": [0, 4_000_000]}}).encode()
 WEIGHTS = struct.pack("<Q", len(HEADER)) + HEADER + random.Random(3).randbytes(4_000_000)
@@ -216,6 +217,30 @@ def test_it_names_what_is_missing(served: Hub, client: Client, version: Version,
     assert names[7][0] == "HfHubHTTPError"
     # What does not exist is remembered under the commit that the error named.
     assert (tmp_path / "hf/hub/models--org--m/.no_exist" / commit_of(version) / "missing").exists()
+
+
+def test_a_damaged_version_is_told_at_once(store: Store, served: Hub, client: Client, version: Version) -> None:
+    damage_record(store, FrameKind.VERSION, version.id)
+    told = client(
+        served,
+        """
+        def fails(call, *args, **more):
+            try:
+                return call(*args, **more)
+            except Exception as error:
+                return f"{error} {error.__cause__}"
+        result = [
+            open(hf_hub_download("org/m", "old.txt", revision="v1")).read(),
+            fails(hf_hub_download, "org/m", "config.json"),
+            fails(snapshot_download, "org/m"),
+            fails(HfApi().model_info, "org/m"),
+        ]
+        """,
+    )
+    assert told[0] == "old"
+    for words in told[1:]:
+        assert f"org/m@{version.id.hex[:12]} is damaged" in words
+    assert served.requests.count("HEAD /org/m/resolve/main/config.json") == 1  # no trying again
 
 
 def test_it_resumes_where_the_connection_broke(store: Store, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from casstore.blobs import BlobReader
 from casstore.catalog import Reader
 from casstore.digests import sha256_digest
 from casstore.engine import Settings
-from casstore.errors import DamagedError, FailedError, NotFoundError, TooManyFilesError
+from casstore.errors import DamagedError, FailedError, FalseRecipeError, NotFoundError, TooManyFilesError
 from casstore.frames import HEADER_BYTES, FrameKind
 from casstore.index.rows import FrameRow
 from casstore.packs import pack_path
@@ -209,6 +210,28 @@ def test_without_checking_wrong_bytes_pass_and_check_names_the_chunk(store: Stor
         assert got != DATA
         with pytest.raises(DamagedError, match=row.digest.hex()):
             opened.check()
+
+
+@pytest.mark.parametrize("data", [DATA, b"one chunk"])
+def test_nobody_gets_the_end_of_a_blob_of_another_sha256(store: Store, data: bytes) -> None:
+    put(store, "a", {"a": data})
+    with store.writing() as transaction:
+        info = transaction.find_blob(sha256_digest(data))
+        assert info is not None
+        lie = replace(transaction.recipe(info.recipe), sha256=sha256_digest(b"other"), git=None)
+        transaction.add_recipe(lie)
+        transaction.commit()
+    with store.reading() as reader:
+        opened = reader.open_blob(lie.sha256)
+        got = bytearray()
+        with pytest.raises(FalseRecipeError, match="another SHA-256"):
+            got.extend(chain.from_iterable(opened.stream()))
+        assert data.startswith(got)
+        assert len(got) < len(data)
+        with pytest.raises(FalseRecipeError):
+            opened.check()
+        assert b"".join(opened.stream(check=False)) == data
+        assert b"".join(opened.stream(0, len(data) // 2)) == data[: len(data) // 2]  # of a part nobody can tell
 
 
 def test_memory_is_filled_from_anywhere(small_packs: Store) -> None:

@@ -364,6 +364,12 @@ class Rows:
         ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
         return int(size_bytes)
 
+    def blobs_bytes(self) -> int:
+        """The size of all blobs, each counted once."""
+        # total, since sum fails where recipes that lie add up to more than an integer holds.
+        ((size_bytes,),) = self._database.execute("SELECT total(size_bytes) FROM blobs")
+        return int(size_bytes)
+
 
 def _similarity(header: FrameHeader) -> tuple[bytes | None, bytes | None]:
     """The key and sketch of a chunk that others may be like."""

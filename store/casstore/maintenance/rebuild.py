@@ -27,14 +27,15 @@ _LOCK_WAIT_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """What a rebuild found: packs entered, the file names of those that the journal names but are missing, the ids of
-    those taken in though the journal does not name them and how many versions in them were given refs, and how many of
-    the journal's lines are damaged."""
+    those taken in though the journal does not name them and how many versions in them were given refs, how many of
+    the journal's lines are damaged, and the places that the index before knew."""
 
     packs: int
     lost_packs: tuple[str, ...]
     adopted_packs: tuple[bytes, ...]
     adopted_versions: int
     damaged_lines: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def rebuild(layout: Layout, *, wait_seconds: float = 60.0) -> Rebuilt:
 def _rebuild(layout: Layout) -> Rebuilt:
     history = _history(layout)
     adopted = _packs_past(layout, history)
-    places = _places(layout)
+    places, are_ours = _places(layout)
     temporary = layout.index.with_name(f"{layout.index.name}.rebuilt")
     remove_database(temporary)
     database = Database(temporary)
@@ -91,7 +92,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
             lost = _fill(layout, rows, refs, [*history.packs, *adopted], history.moves)
             versions = adopt_versions(rows, refs, packs, list(adopted))
             mark_what_is_not_whole(rows, refs, packs)
-            Places(database, contextlib.nullcontext).take_over(places)
+            Places(database, contextlib.nullcontext).take_over(places if are_ours else ())
             Meta(database).set_position(_level_journal(layout, history, refs, adopted))
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
@@ -99,7 +100,7 @@ def _rebuild(layout: Layout) -> Rebuilt:
         database.close()
     replace_database(temporary, layout.index)
     entered = len(history.packs) + len(adopted) - len(lost)
-    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines)
+    return Rebuilt(entered, tuple(lost), tuple(adopted), versions, history.damaged_lines, places)
 
 
 def _history(layout: Layout) -> _History:
@@ -166,20 +167,33 @@ def _is_ahead(position: Position, end: Position) -> bool:
     return position.generation == end.generation and position.sequence > end.sequence
 
 
-def _places(layout: Layout) -> tuple[Place, ...]:
-    """What the index knows of directories, if it can be read."""
+def _places(layout: Layout) -> tuple[tuple[Place, ...], bool]:
+    """The directories that the index knows, if it can be read, and whether it is this journal's.
+
+    Of any index they may have what is lost. But what the index of another store says that it wrote there is nothing
+    that this one could give back, so it must not be replaced or removed as if it were.
+    """
     if not layout.index.exists():
-        return ()
+        return (), False
     try:
         database = Database(layout.index)
         try:
-            return tuple(Places(database, contextlib.nullcontext).all())
+            places = tuple(Places(database, contextlib.nullcontext).all())
+            return places, _is_of_this_journal(layout, database)
         finally:
             database.close()
     except NewerFormatError:
         raise
     except StoreError:
-        return ()
+        return (), False  # only places to look are lost, and re-reading
+
+
+def _is_of_this_journal(layout: Layout, database: Database) -> bool:
+    try:
+        position = Meta(database).position
+        return position is not None and position.generation == Journal(layout.journal).begins().generation
+    except NeedsRepairError:
+        return False
 
 
 def _packs_past(layout: Layout, history: _History) -> dict[bytes, int]:

@@ -10,9 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from casstore.closure import FrameName, closure, root_of
+from casstore.digests import BLAKE3, Digest
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
@@ -21,6 +22,7 @@ from casstore.index.reach import Reach
 from casstore.index.rows import FrameRow
 from casstore.maintenance.agreement import disagreements
 from casstore.maintenance.findings import Finding, findings
+from casstore.maintenance.sums import falsehood
 from casstore.packs import pack_path
 from casstore.refs import Ref, RefKind
 
@@ -29,8 +31,19 @@ _AHEAD = 1024
 _TAKEN_UP_WITHIN_NS = 7 * 86_400 * 1_000_000_000
 
 
-_Results: TypeAlias = Generator[tuple[FrameRow, str | None], None, None]
-"""Frames that were read, each with what is wrong with it."""
+_Progress: TypeAlias = Callable[[int], object]
+
+
+class _Read(NamedTuple):
+    """A frame that was read, what is wrong with it, and whether it is known to be right: of a recipe nobody knows while
+    its blob cannot be read."""
+
+    row: FrameRow
+    reason: str | None
+    is_right: bool
+
+
+_Results: TypeAlias = Generator[_Read, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +63,15 @@ def check(
     *,
     data: bool = False,
     since_ns: int | None = None,
-    progress: Callable[[int], object] | None = None,
+    progress: _Progress | None = None,
 ) -> Checked:
     """Check a store, or only the versions that ``refs`` name. The caller holds a lease.
 
     Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place
-    and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well; over
-    the whole store that goes pack by pack, is taken up where an interrupted check stopped, and ``since_ns`` leaves out
-    packs that were read after it.
+    and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well, and
+    each file that a recipe makes against its SHA-256; over the whole store that goes pack by pack, is taken up where an
+    interrupted check stopped, and ``since_ns`` leaves out packs that were read after it. ``progress`` gets the numbers
+    of bytes that were read or hashed, some `bytes_to_check` in all.
     """
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
     broken = _in_lost_packs(engine)
@@ -70,12 +84,11 @@ def check(
             _walk(engine, chosen, needed)
             broken = {name: reason for name, reason in broken.items() if name in needed}
         if data:
-            results = _read_packs(engine, since_ns) if refs is None else _read_needed(engine, needed)
+            told = progress or _tell_nobody
+            results = _read_packs(engine, since_ns, told) if refs is None else _read_needed(engine, needed, told)
             with closing(results):
-                for row, reason in results:
+                for row, reason, _ in results:
                     checked_bytes += row.length
-                    if progress is not None:
-                        progress(row.length)
                     if reason is not None:
                         broken[row.kind, row.digest] = reason
     found += findings(engine, chosen, broken)
@@ -83,9 +96,13 @@ def check(
     return Checked(tuple(found), broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
 
 
-def bytes_to_read(engine: Engine) -> int:
-    """About how many bytes a full check reads."""
-    return engine.ledger.rows.packs_bytes()
+def bytes_to_check(engine: Engine) -> int:
+    """About how many bytes a full check reads and hashes: those of the packs, and of all files."""
+    return engine.ledger.rows.packs_bytes() + engine.ledger.rows.blobs_bytes()
+
+
+def _tell_nobody(_bytes: int) -> None:
+    pass
 
 
 def _in_lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
@@ -114,17 +131,20 @@ def _in_lost_packs(engine: Engine) -> dict[tuple[FrameKind, bytes], str]:
 _FOREVER_NS = 1 << 62
 
 
-def _read_packs(engine: Engine, since_ns: int | None) -> _Results:
-    """Read pack by pack, noting each that is right, so that a check that is interrupted can be taken up."""
+def _read_packs(engine: Engine, since_ns: int | None, progress: _Progress) -> _Results:
+    """Read pack by pack, noting each that is right, so that a check that is interrupted can be taken up.
+
+    Once a recipe was right, so is what it says of its blob, as long as its chunks are what they are called.
+    """
     ledger = engine.ledger
     begun_ns = _begun_ns(engine)
     with frames_to_verify(ledger.database, since_ns if since_ns is not None else begun_ns) as rows:
         for pack_id, rows_of_pack in groupby(rows, attrgetter("pack")):
             read_ns = time.time_ns()
             right = True
-            for row, reason in _read(engine, rows_of_pack):
-                right = right and reason is None
-                yield row, reason
+            for read in _read(engine, rows_of_pack, progress):
+                right = right and read.is_right
+                yield read
             if right:
                 with ledger.locked():
                     ledger.rows.set_verified(pack_id, read_ns)
@@ -163,12 +183,12 @@ def _closure(engine: Engine, ref: Ref, walked: set[bytes]) -> Iterator[FrameName
         return
 
 
-def _read_needed(engine: Engine, needed: Reach) -> _Results:
+def _read_needed(engine: Engine, needed: Reach, progress: _Progress) -> _Results:
     with needed.frames() as rows:
-        yield from _read(engine, rows)
+        yield from _read(engine, rows, progress)
 
 
-def _read(engine: Engine, rows: Iterable[FrameRow]) -> _Results:
+def _read(engine: Engine, rows: Iterable[FrameRow], progress: _Progress) -> _Results:
     ahead: deque[tuple[FrameRow, Future[str | None]]] = deque()
     ahead_bytes = 0
     for row in rows:
@@ -177,9 +197,21 @@ def _read(engine: Engine, rows: Iterable[FrameRow]) -> _Results:
         while ahead_bytes > engine.settings.read_ahead_bytes or len(ahead) > _AHEAD:
             done, future = ahead.popleft()
             ahead_bytes -= done.raw_length
-            yield done, future.result()
+            yield _judged(engine, done, future.result(), progress)
     for row, future in ahead:
-        yield row, future.result()
+        yield _judged(engine, row, future.result(), progress)
+
+
+def _judged(engine: Engine, row: FrameRow, reason: str | None, progress: _Progress) -> _Read:
+    """What is said of a frame that was decoded; the blob of a recipe is hashed for it."""
+    progress(row.length)
+    if reason is not None or row.kind is not FrameKind.RECIPE:
+        return _Read(row, reason, reason is None)
+    try:
+        reason = falsehood(engine, Digest(BLAKE3, row.digest), progress)
+    except (DamagedError, NotFoundError):
+        return _Read(row, None, is_right=False)  # what is wrong is said of the chunk
+    return _Read(row, reason, reason is None)
 
 
 def _reason(engine: Engine, row: FrameRow) -> str | None:

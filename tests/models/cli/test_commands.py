@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from casmodels.library.options import PullOptions
+from tests.models.cli import fake
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import DIFF, ID, MIB
 
@@ -235,3 +236,24 @@ def test_sizes_and_shares_in_stats(command: Runner) -> None:
     assert "2.0 MiB (50.0 %)" in out
     assert "byteplane" in out
     assert command("stats", "--json").document["by_codec"]["byteplane"]["stored_bytes"] == 2 * MIB
+
+
+def test_damaged_versions_are_listed_and_told(command: Runner) -> None:
+    lost = replace(
+        fake.VERSION, created=None, source=None, message=None, files=None, size_bytes=None, stored_bytes=None,
+        damaged="its record cannot be read",
+    )  # fmt: skip
+    command.answer("versions", [lost, fake.VERSION])
+    command.answer("list", [replace(fake.MODEL, versions=3, damaged=1)])
+    for line in ("versions mine", "list"):
+        ran = command(*line.split())
+        assert ran.code == 4
+        assert "1 version damaged; run `casmodels repair`" in ran.err
+        assert "damaged" in ran.out
+    ran = command("versions", "mine", "--json")
+    assert ran.code == 4
+    assert [(version["damaged"], version["files"]) for version in ran.document] == [
+        ("its record cannot be read", None),
+        (None, 3),
+    ]
+    assert command("list", "--json").document[0]["damaged"] == 1

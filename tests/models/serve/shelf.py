@@ -158,11 +158,20 @@ def damage(store: Store, blob: Digest, chunk: int) -> None:
         info = reader.find_blob(blob)
         assert info is not None
         part = reader.recipe(info.recipe).parts[chunk]
-    row = store.engine.ledger.rows.frame(FrameKind.CHUNK, part.chunk)
+    _flip(store, FrameKind.CHUNK, part.chunk)
+
+
+def damage_record(store: Store, kind: FrameKind, digest: Digest) -> None:
+    """Flip one byte of a tree's or a version's record, in its pack."""
+    _flip(store, kind, digest.value)
+
+
+def _flip(store: Store, kind: FrameKind, digest: bytes) -> None:
+    row = store.engine.ledger.rows.frame(kind, digest)
     assert row is not None
     path = pack_path(store.layout.packs, row.pack)
     content = bytearray(path.read_bytes())
-    content[row.offset + row.length // 2] ^= 1
+    content[row.offset + row.length - 1] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
 

@@ -420,3 +420,38 @@ def test_a_journal_that_was_begun_anew_rebuilds_too(
     rebuild(small_packs.layout)
     again = opened()
     assert (all_contents(again), refs(again)) == (expected, before)
+
+
+def place(directory: Path, version: Ref) -> Place:
+    state = FileState(len(DATA), 5, 6, sha256_digest(DATA)).doubted()
+    return Place(str(directory), PlaceKind.CHECKOUT, "a", version.target, {"a": state}, saved_ns=7, used_ns=8)
+
+
+def test_what_lies_in_directories_is_still_known(store: Store, opened: Opener, root: Path, tmp_path: Path) -> None:
+    fill(store)
+    known = place(tmp_path / "out", refs(store)[0])
+    store.places.save(known)
+    store.close()
+    for _ in range(2):
+        assert rebuild(store.layout).places == (known,)
+        again = opened()
+        assert again.places.all() == [known]
+        again.close()
+    Database(store.layout.index).execute("UPDATE places SET files = x'00'")
+    assert rebuild(store.layout).places == ()  # nobody knows what it said
+    assert opened().places.all() == []
+
+
+def test_what_another_store_wrote_is_not_taken_for_what_this_one_did(
+    store: Store, opened: Opener, root: Path, tmp_path: Path
+) -> None:
+    """This store could not give it back, if a checkout replaced it."""
+    fill(store)
+    known = place(tmp_path / "out", refs(store)[0])
+    other = opened(tmp_path / "other")
+    other.places.save(known)
+    for each in (store, other):
+        each.close()
+    shutil.copy(other.layout.index, store.layout.index)
+    assert rebuild(store.layout).places == (known,)  # it may have what is lost
+    assert opened().places.all() == []

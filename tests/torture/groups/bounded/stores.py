@@ -5,6 +5,7 @@ One set of packs is written, and stores of several sizes hold links to the first
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from blake3 import blake3
 
 from casstore import codecs, files
 from casstore.codecs import Codec
-from casstore.digests import BLAKE3, Digest, sha256_digest
+from casstore.digests import BLAKE3, SHA256, Digest
 from casstore.frames import Frame, FrameHeader, FrameKind, chunk_hint, recipe_hint
 from casstore.journal import Journal, Operation, PackAdded, RefMoved
 from casstore.layout import Layout
@@ -80,14 +81,15 @@ def _frames_of_version(number: int, files_each: int, chunks_each: int) -> Iterat
     entries = []
     for place in range(files_each):
         first = (number * files_each + place) * chunks_each
-        parts = []
+        parts, sha256 = [], hashlib.sha256()
         for chunk in range(first, first + chunks_each):
             data = chunk.to_bytes(CHUNK_BYTES, "little")
             digest = blake3(data).digest()
             hint = chunk_hint(2, digest[:8], digest[8:24])
             yield Frame.of(FrameHeader(FrameKind.CHUNK, digest, Codec.RAW, CHUNK_BYTES, CHUNK_BYTES, hint=hint), data)
             parts.append(Part(digest, 0, CHUNK_BYTES))
-        blob = sha256_digest(first.to_bytes(8, "little"))  # nobody puts the whole file together
+            sha256.update(data)
+        blob = Digest(SHA256, sha256.digest())
         recipe = Recipe(blob, chunks_each * CHUNK_BYTES, tuple(parts))
         yield _record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
         entries.append(Entry.file(f"{place}", blob, recipe.size_bytes))

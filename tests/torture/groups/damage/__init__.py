@@ -18,6 +18,7 @@ from typing import Final
 from casmodels.library import Store
 from casmodels.results import Damage
 from casstore.errors import StoreError
+from casstore.frames import FrameKind
 from tests.quick_disk import quick_directory
 from tests.torture.groups.damage.reading import Answer, cat_all, files_below, read_all
 from tests.torture.groups.damage.shelf import Held, Name, Shelf, Sufferer, make
@@ -62,6 +63,12 @@ MUTATIONS = [
         "store/casstore/maintenance/repair.py",
         "rows.set_state(kind, (digest for of, digest in checked.broken if of is kind), State.DAMAGED)",
         "del kind",
+    ),
+    Mutation(
+        "lists do not tell that a version is damaged",
+        "casmodels/library/inventory.py",
+        '    if record.version is None:\n        return "its record cannot be read"\n',
+        "    if record.version is None:\n        return None\n",
     ),
     Mutation(
         "a trailer is believed whosever it is",
@@ -142,6 +149,7 @@ class Trial:
                 told = _named(store.verify().damaged)
                 yield from (f"verify without --data tells otherwise of {one}" for one in told ^ must)
             named = _named(store.verify(data=True).damaged)
+            yield from self._problems_of_lists(store, broken)
             answers = list(read_all(self._shelf, store, over_http=self._number % _HTTP_EVERY == 0))
         yield from (f"verify names {one}, which does not suffer" for one in named - must)
         yield from _wrong(answers)
@@ -150,6 +158,18 @@ class Trial:
             if answer.is_right is None and (hurt or not _hurt(must, answer)):
                 yield f"{answer.way} of {answer.path} of {answer.held.name} fails for no reason: {answer.error}"
         yield from self._problems_of_repair(must & named, broken)
+
+    def _problems_of_lists(self, store: Store, broken: frozenset[Name]) -> Iterator[str]:
+        """Lists show every version, and as damaged those of which a record is; chunks they do not look at."""
+        records = {name for name in broken if name[0] is not FrameKind.CHUNK}
+        must = {(held.name, held.version) for held in self._shelf.held if any(held.suffers(frozenset(records)))}
+        versions = store.versions()
+        if {(each.name, each.version) for each in versions} != {(held.name, held.version) for held in self._shelf.held}:
+            yield f"versions lists {len(versions)} versions of {len(self._shelf.held)}"
+        shown = {(each.name, each.version) for each in versions if each.damaged is not None}
+        yield from (f"versions tells otherwise of {one}" for one in shown ^ must)
+        counted = {each.name for each in store.list() if each.damaged}
+        yield from (f"list tells otherwise of {one}" for one in counted ^ {name for name, _ in must})
 
     def _problems_of_repair(self, must: set[Sufferer], broken: frozenset[Name]) -> Iterator[str]:
         gone = {(held.name, held.version, None) for held in self._shelf.held if _record_of(held) in broken}

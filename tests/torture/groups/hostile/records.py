@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from casstore.testing.builders import noise, put, version_key
 from casstore.transactions import Transaction
 from casstore.trees import Entry, Tree
 from casstore.versions import Version
+from tests.models.serve.shelf import hub
 from tests.torture.groups.hostile.memory import peak_bytes
 from tests.torture.groups.hostile.stores import open_store
 from tests.torture.plan import Outcome, Plan
@@ -174,7 +176,8 @@ def _use(store: Store, name: str, out: Path) -> Iterator[str]:
 
 
 def _lying_recipe(plan: Plan) -> Outcome:
-    """A recipe that gives other bytes under a blob's name: no file of these bytes is ever made."""
+    """A recipe that gives other bytes under a blob's name: no file of these bytes is ever made or sent, and a check of
+    every byte names who suffers."""
     root = plan.work / "recipe"
     root.mkdir()
     wanted, given = b"what was asked for", b"what is given for it"
@@ -188,15 +191,31 @@ def _lying_recipe(plan: Plan) -> Outcome:
         with engine.writing() as second:
             _put_version(second, Tree((Entry.file("a", recipe.sha256, len(wanted)),)))
             second.commit()
+        put(engine, "honest", {"given": given})
     with open_store(root) as store:
-        for make in (lambda: store.checkout("lying", root / "out"), lambda: store.view(["lying"], path=root / "view")):
+        uses: dict[str, Callable[[], object]] = {
+            "checkout": lambda: store.checkout("lying", root / "out"),
+            "view": lambda: store.view(["lying"], path=root / "view"),
+            "cat": lambda: b"".join(store.cat("lying", "a")),
+        }
+        for way, use in uses.items():
             try:
-                make()
-                failures.append("a recipe that lies about its blob's name was written out")
+                use()
+                failures.append(f"{way} gave the bytes of a recipe that lies about its blob's name")
             except StoreError:
                 continue
+        with hub(store._context.engine()) as served:
+            if served.ask("/lying/resolve/main/a").status == HTTPStatus.OK:
+                failures.append("serve gave the bytes of a recipe that lies about its blob's name")
+        for target in (None, "lying"):
+            named = [(damage.model, damage.path) for damage in store.verify(target, data=True).damaged]
+            if named != [("lying", "a")]:
+                failures.append(f"verify --data of {target or 'everything'} names {named}")
+        if [(damage.model, damage.path) for damage in store.repair().lost] != [("lying", "a")]:
+            failures.append("repair does not call lost what a recipe lies about")
+        store.checkout("honest", root / "honest")
     failures += [f"{path.name} was made" for path in (root / "out").rglob("*")]
-    return Outcome("recipes that give other bytes under a blob's name", 2, tuple(failures))
+    return Outcome("recipes that give other bytes under a blob's name", len(uses) + 4, tuple(failures))
 
 
 def _put_version(transaction: Transaction, tree: Tree) -> None:

@@ -3,8 +3,9 @@
 Stores with deltas, casts, tags and pins, with versions that are removed, collected or were never committed. Their index
 is deleted, cut short, overwritten in places, set back by an hour, or loses its log; then repair runs. Afterwards every
 version, tag and pin is there, to the byte and in its order; what was removed or never committed is not; the store is
-sound, takes new versions, collects, and says the same after one more rebuild. What can be read before the repair is
-right, too. And the time that a rebuild takes, beside that of reading the same packs from one end to the other.
+sound, takes new versions, collects, and says the same after one more rebuild, of directories outside too. What can be
+read before the repair is right, too. And the time that a rebuild takes, beside that of reading the same packs from one
+end to the other.
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ MUTATIONS: Final = [
         "store/casstore/maintenance/wholeness.py",
         "        if all(_are_there(rows, chunks) for chunks in outline.chunks()):",
         "        if outline.chunks():",
+    ),
+    Mutation(
+        "a rebuild forgets what lies in directories",
+        "store/casstore/maintenance/rebuild.py",
+        ".take_over(places if are_ours else ())",
+        ".take_over(())",
     ),
     Mutation(
         "of two copies of a frame a rebuild takes the older",

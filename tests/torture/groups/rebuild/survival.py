@@ -13,6 +13,7 @@ from pathlib import Path
 from casmodels import config
 from casmodels.library import Store as ModelStore
 from casstore.errors import StoreError
+from casstore.index.places import Place, PlaceKind
 from casstore.maintenance import gc
 from casstore.maintenance.leftovers import remove_leftovers
 from casstore.maintenance.rebuild import rebuild
@@ -110,7 +111,12 @@ class Trial:
             yield from self._as_before(store, "after a gc")
             if set(list_packs(store.layout.packs)) != store.engine.ledger.rows.pack_ids():
                 yield "after a gc there are other packs than count"
+            noted = Place(str(self._path.resolve() / "out"), PlaceKind.VIEW, "a", self._sample.refs[0].target, {}, 1, 2)
+            store.places.save(noted)
             rebuilt = rebuild(store.layout)
+            with opened(self._path) as again:
+                if again.places.all() != [noted]:
+                    yield "another rebuild forgot what lies in a directory"
             if (rebuilt.lost_packs, rebuilt.adopted_packs, rebuilt.damaged_lines) != ((), (), 0):
                 yield f"another rebuild found {rebuilt}"
             yield from self._as_before(store, "after another rebuild")
