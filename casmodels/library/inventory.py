@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
@@ -70,9 +71,10 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
         pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
-        kept = list(_records(reader, reversed(refs)))
-        stored = reader.stored_bytes_of_each(record.ref.target for record in kept)
-        return [_version(record, tags, pins, stored_bytes) for record, stored_bytes in zip(kept, stored, strict=True)]
+        # One by one: the trees of all versions together would take more memory than all that is told of them.
+        records, again = tee(_records(reader, reversed(refs)))
+        stored = reader.stored_bytes_of_each((record.version, record.tree) for record in again)
+        return [_version(record, tags, pins, each) for record, each in zip(records, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -148,8 +150,10 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     from casmodels.results import ModelResult
 
     refs = versions_of(reader, name)
-    kept = list(_records(reader, reversed(refs)))
-    metadata = kept[0].version.metadata if kept else {}
+    records = _records(reader, reversed(refs))
+    newest = next(records, None)
+    kept = [newest] if newest is not None else []
+    metadata = newest.version.metadata if newest is not None else {}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
     return ModelResult(
@@ -160,8 +164,8 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         repo=repo,
         installed=True,
         versions=len(refs),
-        size_bytes=kept[0].tree.size_bytes if kept else 0,
-        stored_bytes=reader.stored_bytes([record.ref.target for record in kept]),
+        size_bytes=newest.tree.size_bytes if newest is not None else 0,
+        stored_bytes=reader.stored_bytes((record.version, record.tree) for record in chain(kept, records)),
         parameters=spec.parameters if spec is not None else None,
         context_length=spec.context_length if spec is not None else None,
         licence=metadata.get("licence") or (spec.licence if spec is not None else None),
