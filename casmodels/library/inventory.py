@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
@@ -67,9 +68,10 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
         pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
-        found = list(_records(reader, reversed(refs)))
-        stored = reader.stored_bytes_of_each(record.ref.target for record in found)
-        return [_version(record, tags, pins, stored_bytes) for record, stored_bytes in zip(found, stored, strict=True)]
+        # One by one: the trees of all versions together would take more memory than all that is told of them.
+        records, again = tee(_records(reader, reversed(refs)))
+        stored = reader.stored_bytes_of_each(record.content for record in again)
+        return [_version(record, tags, pins, each) for record, each in zip(records, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -146,8 +148,10 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
 
     refs = versions_of(reader, name)
     unreadable: set[Digest] = set()
-    stored_bytes = reader.stored_bytes([ref.target for ref in reversed(refs)], unreadable)
-    newest = _newest(reader, refs)
+    readable = _readable(_records(reader, reversed(refs)), unreadable)
+    newest = next(readable, None)
+    kept = [newest] if newest is not None else []
+    stored_bytes = reader.stored_bytes(chain(kept, readable), unreadable)
     metadata = newest[0].metadata if newest is not None else {}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
@@ -178,6 +182,11 @@ class _Record:
     version: Version | None
     tree: Tree | None
 
+    @property
+    def content(self) -> tuple[Version, Tree] | None:
+        """Both, if both can be read."""
+        return (self.version, self.tree) if self.version is not None and self.tree is not None else None
+
 
 def _records(reader: Reader, refs: Iterable[Ref]) -> Iterator[_Record]:
     """What versions say. One that is damaged must not hide the others."""
@@ -189,12 +198,13 @@ def _records(reader: Reader, refs: Iterable[Ref]) -> Iterator[_Record]:
         yield _Record(ref, version, tree)
 
 
-def _newest(reader: Reader, refs: Sequence[Ref]) -> tuple[Version, Tree] | None:
-    """The newest version that can be read, of refs in the order in which they were made."""
-    for record in _records(reader, reversed(refs)):
-        if record.version is not None and record.tree is not None:
-            return record.version, record.tree
-    return None
+def _readable(records: Iterable[_Record], unreadable: set[Digest]) -> Iterator[tuple[Version, Tree]]:
+    """What is in those that can be read; ``unreadable`` gets the others."""
+    for record in records:
+        if record.content is not None:
+            yield record.content
+        else:
+            unreadable.add(record.ref.target)
 
 
 def _version(

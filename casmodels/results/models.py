@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ModelResult:
     """One model, as `list` and `info` show it. ``damaged`` is how many of its versions have a record that cannot be
-    read; sizes are those of the others."""
+    read; sizes leave out what nobody knows of these."""
 
     id: str
     name: str

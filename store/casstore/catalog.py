@@ -99,22 +99,21 @@ class Reader:
             chunks, raw_bytes = (sum(tally[position] for tally in by_codec) for position in (1, 2))
             return Usage(chunks, raw_bytes, reach.stored_bytes(), index_bytes, tuple(by_codec))
 
-    def stored_bytes(self, versions: Iterable[Digest], unreadable: set[Digest] | None = None) -> int:
-        """The bytes of all frames that these versions need together, each counted once.
+    def stored_bytes(self, versions: Iterable[tuple[Version, Tree]], unreadable: set[Digest] | None = None) -> int:
+        """The bytes of all frames that these versions, each with its tree, need together, each counted once.
 
-        Versions of which a record cannot be read are left out, and added to ``unreadable``.
+        Of files whose recipe cannot be read nothing counts; ``unreadable`` gets the versions that have such.
         """
-        from casstore.needs import Needs
+        from casstore.needs import bytes_of_all
 
-        return Needs(self._engine).of_all(versions, unreadable)
+        return bytes_of_all(self._engine, versions, unreadable if unreadable is not None else set())
 
-    def stored_bytes_of_each(self, versions: Iterable[Digest]) -> Iterator[int | None]:
-        """The same for each version by itself, None where a record cannot be read; neighbours that share much are
-        fast."""
-        from casstore.needs import Needs
+    def stored_bytes_of_each(self, versions: Iterable[tuple[Version, Tree] | None]) -> Iterator[int | None]:
+        """The same for each version by itself; neighbours that share much are fast. None where a record cannot be
+        read, and for None."""
+        from casstore.needs import bytes_of_each
 
-        needs = Needs(self._engine)
-        return (needs.of_version(version) for version in versions)
+        return bytes_of_each(self._engine, versions)
 
 
 def _size_bytes(path: Path) -> int:

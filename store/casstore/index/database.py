@@ -67,25 +67,39 @@ class Database:
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     def execute_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Run one statement for each row of values."""
+        """Run one statement for each row of values, in the transaction that is under way or in one for all of them.
+
+        With one for each it takes three times as long, even where no more than a temporary table is changed.
+        """
         with self._lock, _explained(self._path):
-            self._connection.executemany(statement, rows)
+            if self._connection.in_transaction:
+                self._connection.executemany(statement, rows)
+                return
+            self._connection.execute("BEGIN")
+            with self._undone_if_it_fails():
+                self._connection.executemany(statement, rows)
+                self._connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """One write transaction, ``BEGIN IMMEDIATE`` to COMMIT; anything raised inside rolls it back."""
         with self._lock:
             self.execute("BEGIN IMMEDIATE")
-            try:
+            with self._undone_if_it_fails():
                 yield
                 files.announce("commit", self._path)
                 self.execute("COMMIT")
                 files.announce("committed", self._path)
-            except BaseException:
-                if self._connection.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        self._connection.execute("ROLLBACK")
-                raise
+
+    @contextlib.contextmanager
+    def _undone_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+            raise
 
     def checkpoint(self, limit_bytes: int) -> None:
         """Fold the write-ahead log into the file when it is larger than that; call it under the commit lock only."""

@@ -41,7 +41,7 @@ def frames_in_order(database: Database, source: str, values: Iterable[Any] = ())
     columns = "kind, digest, id, offset, length, raw_length, codec, base"
     query = f"SELECT {columns} FROM {source} AND state NOT IN (1, 5) ORDER BY pack, offset"
     with temporary_table(database, table, f"AS {query}", values):
-        yield _in_order(database, table)
+        yield (FrameRow(FrameKind(kind), *where) for kind, *where in rows_in_order(database, table))
 
 
 @contextmanager
@@ -54,10 +54,11 @@ def temporary_table(database: Database, name: str, definition: str, values: Iter
         database.execute(f"DROP TABLE temp.{name}")
 
 
-def _in_order(database: Database, table: str) -> Iterator[FrameRow]:
+def rows_in_order(database: Database, table: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a temporary table as they were put in, some at a time; others may use the database in between."""
     last = 0
     query = f"SELECT rowid, * FROM temp.{table} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}"
     while rows := database.execute(query, (last,)):
-        for _, kind, *where in rows:
-            yield FrameRow(FrameKind(kind), *where)
+        for _, *row in rows:
+            yield tuple(row)
         last = rows[-1][0]

@@ -138,25 +138,13 @@ class Rows:
             for digest, raw_length, length, sketch, is_whole in found
         ]
 
-    def keys_of_several(self) -> list[bytes]:
-        """The similarity keys of which several live chunks are stored whole."""
-        found = self._database.execute(
-            "SELECT key FROM frames WHERE key IS NOT NULL AND state = 0 AND base IS NULL "
-            "GROUP BY key HAVING count(*) > 1"
-        )
-        return [row[0] for row in found]
-
-    def bases(self) -> set[bytes]:
-        """The chunks that others are stored against."""
-        return {row[0] for row in self._database.execute("SELECT DISTINCT base FROM frames WHERE base IS NOT NULL")}
-
     def occupied(self) -> list[tuple[bytes, int, int, int, int]]:
         """Of each pack: its id, size in bytes, the bytes of the frames that live in it, their number, and how many of
         them cannot be read."""
         return self._database.execute(
-            "SELECT packs.id, size_bytes, coalesce(sum(length), 0), count(digest), "
-            f"count(digest) - coalesce(sum({_SHOWN}), 0) FROM packs "
-            "LEFT JOIN frames ON pack = number GROUP BY number ORDER BY number"
+            "SELECT id, size_bytes, coalesce(length, 0), coalesce(count, 0), coalesce(unreadable, 0) FROM packs "
+            f"LEFT JOIN (SELECT pack, sum(length) AS length, count(*) AS count, sum(NOT {_SHOWN}) AS unreadable "
+            "FROM frames GROUP BY pack) ON pack = number ORDER BY number"
         )
 
     def move(self, pack: SealedPack, places: Mapping[tuple[FrameKind, bytes], tuple[bytes, int]]) -> None:

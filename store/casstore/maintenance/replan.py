@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from casstore.engine import Engine
 from casstore.index.rows import Candidate
+from casstore.index.whole import Alike, whole_chunks_alike
 from casstore.similarity import Choice, choices
 
 _MOST_WHOLE = 256
@@ -26,14 +27,17 @@ def plans(engine: Engine) -> Iterator[Plan]:
 
     What is to become a delta is no base for the rest.
     """
-    rows = engine.ledger.rows
-    bases = rows.bases()
-    for key in rows.keys_of_several():
-        oldest_first = [candidate for candidate in rows.similar(key, _MOST_WHOLE) if candidate.is_whole][::-1]
-        staying: list[Candidate] = []
-        for chunk in sorted(oldest_first, key=lambda chunk: (chunk.digest not in bases, -chunk.raw_length)):
-            found = choices(chunk.sketch, chunk.raw_length, staying) if chunk.digest not in bases else []
-            if found:
-                yield Plan(key, chunk, tuple(found))
-            else:
-                staying.append(chunk)
+    with whole_chunks_alike(engine.ledger.rows, _MOST_WHOLE) as groups:
+        for alike in groups:
+            yield from _of_one_key(alike)
+
+
+def _of_one_key(alike: Alike) -> Iterator[Plan]:
+    staying: list[Candidate] = []
+    # The sort is stable: where neither is a base and both are as wide, the older comes first.
+    for chunk in sorted(alike.chunks, key=lambda chunk: (chunk.digest not in alike.bases, -chunk.raw_length)):
+        found = choices(chunk.sketch, chunk.raw_length, staying) if chunk.digest not in alike.bases else []
+        if found:
+            yield Plan(alike.key, chunk, tuple(found))
+        else:
+            staying.append(chunk)

@@ -59,6 +59,17 @@ def test_writing_rolls_back(path: Path) -> None:
     database.close()
 
 
+def test_many_rows_are_put_in_all_or_none(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(StoreError):
+        database.execute_many("INSERT INTO meta VALUES (?, ?)", [("a", "1"), ("a", "2")])
+    assert database.execute("SELECT * FROM meta") == []
+    with database.writing():
+        database.execute_many("INSERT INTO meta VALUES (?, ?)", [("a", "1")])
+    assert database.execute("SELECT * FROM meta") == [("a", "1")]
+    database.close()
+
+
 def test_an_index_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite3"
     connection = sqlite3.connect(path, isolation_level=None)

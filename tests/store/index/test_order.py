@@ -9,6 +9,7 @@ import pytest
 
 from casstore.frames import FrameHeader, FrameKind
 from casstore.index import order
+from casstore.index import reach as reach_module
 from casstore.index.database import Database
 from casstore.index.order import frames_in_packs, frames_to_verify
 from casstore.index.reach import Reach
@@ -71,9 +72,15 @@ def test_packs_that_were_read_since_are_left_out(rows: Rows) -> None:
         assert len(_places(frames)) == 3 * FRAMES
 
 
-def test_what_is_reached(rows: Rows) -> None:
+@pytest.mark.parametrize("unsorted", [1, 1 << 20])
+def test_what_is_reached(rows: Rows, unsorted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach_module, "_UNSORTED", unsorted)
+    monkeypatch.setattr(reach_module, "_BATCH", 3)
+    monkeypatch.setattr(reach_module, "_RECENT", 0)
     with Reach(rows.database) as reach:
-        reach.add((FrameKind.CHUNK, _digest(number, place)) for place in (5, 2) for number in (2, 3, 8))
+        for _ in range(2):
+            reach.add((FrameKind.CHUNK, _digest(number, place)) for place in (5, 2) for number in (2, 3, 8))
+        assert reach.stored_bytes() == 4 * rows.database.execute("SELECT length FROM frames LIMIT 1")[0][0]
         assert (FrameKind.CHUNK, _digest(2, 5)) in reach
         assert (FrameKind.CHUNK, _digest(1, 5)) not in reach
         with reach.frames() as frames:

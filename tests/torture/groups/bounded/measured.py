@@ -13,13 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import casmodels
+from casstore.engine import Settings
 from casstore.index import database, order, reach
 from casstore.layout import Layout
 from casstore.maintenance import gc
+from casstore.maintenance.compact import compact
 from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.verify import check
 from casstore.refs import RefKind
 from casstore.store import Store
+from tests.torture.groups.bounded.stores import CHUNK_BYTES, PACK_FRAMES
+
+_MERGED_PACK_BYTES: Final = 1 << 20
+"""Frames are so small here that one of the usual size would hold 300,000."""
 
 
 def _rebuild(path: Path) -> None:
@@ -60,12 +67,43 @@ def _gc(path: Path) -> None:
         assert 4 * collected.chunks == chunks
 
 
+def _compact(path: Path) -> None:
+    """Looks at every chunk, and leaves all packs as they are."""
+    with Store.open(path, settings=Settings(pack_bytes=1)) as store:
+        compacted = compact(store.engine)
+    assert not compacted.deltas
+    assert not compacted.packs
+
+
+def _compact_small(path: Path) -> None:
+    """Merges all packs, which are read and checked for that."""
+    with Store.open(path, settings=Settings(pack_bytes=_MERGED_PACK_BYTES)) as store:
+        compacted = compact(store.engine)
+        assert compacted.packs >= store.engine.ledger.rows.totals()[0] // PACK_FRAMES
+    assert not compacted.damaged_packs
+
+
+def _list(path: Path) -> None:
+    with casmodels.Store(path) as store:
+        for model in store.list():
+            assert model.stored_bytes > CHUNK_BYTES * model.versions
+
+
+def _versions(path: Path) -> None:
+    with casmodels.Store(path) as store:
+        assert all(version.stored_bytes > CHUNK_BYTES for version in store.versions())
+
+
 OPERATIONS: Final[dict[str, Callable[[Path], None]]] = {
     "rebuild": _rebuild,
     "verify": _verify,
     "verify --data": _verify_data,
     "verify NAME --data": _verify_name,
     "gc": _gc,
+    "compact": _compact,
+    "compact of small packs": _compact_small,
+    "list": _list,
+    "versions": _versions,
 }
 
 
@@ -84,6 +122,7 @@ def _make_caches_small() -> None:
     """As small as small stores are, or they would hide what grows."""
     database._CACHE_KIB = 512
     reach._RECENT = reach._BATCH = order._BATCH = 1024
+    reach._UNSORTED = 8192
 
 
 def _peak_bytes() -> int:

@@ -1,4 +1,5 @@
-"""Stores of millions of chunks in a few minutes: all is real but the chunks' size, which is 16 bytes.
+"""Stores of millions of chunks in a few minutes: all is real but the chunks' size, which is 16 bytes, and their
+sketches. A quarter is stored against others.
 
 One set of packs is written, and stores of several sizes hold links to the first so many of them.
 """
@@ -30,7 +31,10 @@ from casstore.trees import Entry, Tree
 from casstore.versions import Version
 
 CHUNK_BYTES: Final = 16
-_PACK_FRAMES: Final = 128
+_ALIKE: Final = 4
+"""So many chunks have one similarity key; the last of them is a delta against the one before."""
+_WORD_BYTES: Final = 2
+PACK_FRAMES: Final = 128
 """About as many as there are in a pack of 64 MiB."""
 
 
@@ -51,7 +55,7 @@ def make_packs(directory: Path, versions: int, files_each: int, chunks_each: int
     with mock.patch.multiple(files, sync_file=mock.DEFAULT, sync_directory=mock.DEFAULT):
         for number in range(versions):
             frames = _frames_of_version(number, files_each, chunks_each)
-            while batch := list(islice(frames, _PACK_FRAMES)):
+            while batch := list(islice(frames, PACK_FRAMES)):
                 pack = PackWriter(directory, 0)
                 for frame in batch:
                     pack.append(frame)
@@ -83,12 +87,10 @@ def _frames_of_version(number: int, files_each: int, chunks_each: int) -> Iterat
         first = (number * files_each + place) * chunks_each
         parts, sha256 = [], hashlib.sha256()
         for chunk in range(first, first + chunks_each):
-            data = chunk.to_bytes(CHUNK_BYTES, "little")
-            digest = blake3(data).digest()
-            hint = chunk_hint(2, digest[:8], digest[8:24])
-            yield Frame.of(FrameHeader(FrameKind.CHUNK, digest, Codec.RAW, CHUNK_BYTES, CHUNK_BYTES, hint=hint), data)
-            parts.append(Part(digest, 0, CHUNK_BYTES))
-            sha256.update(data)
+            frame = _chunk(chunk)
+            yield frame
+            parts.append(Part(frame.header.digest, 0, CHUNK_BYTES))
+            sha256.update(_data(chunk))
         blob = Digest(SHA256, sha256.digest())
         recipe = Recipe(blob, chunks_each * CHUNK_BYTES, tuple(parts))
         yield _record(FrameKind.RECIPE, recipe.encoded, recipe.digest, recipe_hint(recipe))
@@ -97,6 +99,26 @@ def _frames_of_version(number: int, files_each: int, chunks_each: int) -> Iterat
     yield _record(FrameKind.TREE, tree.encoded, tree.digest)
     version = Version(tree.digest, None, "test:", number + 1, metadata={"name": "large"})
     yield _record(FrameKind.VERSION, version.encoded, version.id)
+
+
+def _data(number: int) -> bytes:
+    return number.to_bytes(CHUNK_BYTES, "little")
+
+
+def _chunk(number: int) -> Frame:
+    data = _data(number)
+    digest = blake3(data).digest()
+    kind, place = FrameKind.CHUNK, number % _ALIKE
+    if place == _ALIKE - 1:
+        base = _data(number - 1)
+        coded = codecs.encode_against(data, _WORD_BYTES, base, 0)
+        assert coded is not None
+        codec, payload = coded
+        header = FrameHeader(kind, digest, codec, CHUNK_BYTES, len(payload), base=blake3(base).digest())
+        return Frame.of(header, payload)
+    # Of one key, but with sketches so unlike that compact looks at them and lets them be.
+    hint = chunk_hint(_WORD_BYTES, (number // _ALIKE).to_bytes(8, "little"), digest[: 8 * _WORD_BYTES])
+    return Frame.of(FrameHeader(kind, digest, Codec.RAW, CHUNK_BYTES, CHUNK_BYTES, hint=hint), data)
 
 
 def _record(kind: FrameKind, encoded: bytes, digest: Digest, hint: bytes = b"") -> Frame:
