@@ -175,7 +175,8 @@ def test_damaged_versions_are_listed_beside_the_others(
     assert (version.created is None, version.message is None) == (kind is FrameKind.VERSION,) * 2
     assert (version.files is None, version.size_bytes is None) == (kind is not FrameKind.RECIPE,) * 2
     assert version.stored_bytes is None
-    assert (mine.versions, mine.damaged, mine.stored_bytes) == (1, 1, 0)
+    assert (mine.versions, mine.damaged) == (1, 1)
+    assert bool(mine.stored_bytes) == (kind is FrameKind.RECIPE)  # its other files count
 
 
 def test_a_pack_that_is_gone(store: Store, model: Path, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_checkouts_and_views_are_still_known(store: Store, model: Path, tmp_path
     assert store.stats().views_bytes == views_bytes > 0
     assert store.checkpoint("mine").unchanged  # the place last checked out to
     assert store.checkpoint("mine").read_files == 0
-    assert store.checkout("mine@~2", out).written_bytes == 0
+    assert store.checkout("mine@~3", out).written_bytes == 0
     assert sorted(path.name for path in out.iterdir()) == ["sub", "weights.bin"]
     assert store.remove_view(["mine"], tmp_path / "view").kept == ()
     assert not (tmp_path / "view").exists()
