@@ -122,8 +122,10 @@ def _damaged(store: Store) -> None:
     _two_versions(store)
     put(store, "c", tensor(0))
     put(store, "d", tensor(1e-5))
-    (base,) = store.engine.ledger.rows.bases()
-    _flip(store, {base, blake3_digest(tree(2, 4)["f1"]).value}, hurt=_DAMAGED)
+    delta = store.engine.ledger.rows.frame(FrameKind.CHUNK, blake3_digest(tensor(1e-5)["w.4"]).value)
+    assert delta is not None
+    assert delta.base is not None
+    _flip(store, {delta.base, blake3_digest(tree(2, 4)["f1"]).value}, hurt=_DAMAGED)
 
 
 def _damaged_alike(store: Store) -> None:

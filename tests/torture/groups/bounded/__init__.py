@@ -149,8 +149,8 @@ MUTATIONS: Final = [
     Mutation(
         "a verify keeps an object for each chunk",
         "store/casstore/maintenance/verify.py",
-        "        yield from _read(engine, rows)",
-        "        yield from _read(engine, list(rows))",
+        "        yield from _read(engine, rows, progress)",
+        "        yield from _read(engine, list(rows), progress)",
     ),
     Mutation(
         "a verify of the structure keeps an object for each chunk",
@@ -168,9 +168,9 @@ MUTATIONS: Final = [
     Mutation(
         "list keeps the name of each chunk, as bytes and as text",
         "store/casstore/needs.py",
-        "        reach.add(_names(engine, versions))",
+        "        reach.add(_names(engine, versions, unreadable))",
         "        kept = set()\n"
-        "        names = _names(engine, versions)\n"
+        "        names = _names(engine, versions, unreadable)\n"
         "        reach.add(name for name in names if not kept.add((name, name[1].hex())))",
     ),
     Mutation(
