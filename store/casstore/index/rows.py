@@ -332,6 +332,10 @@ class Rows:
         """Remember that every byte of a pack was read and found right."""
         self._database.execute("UPDATE packs SET verified_ns = ? WHERE id = ?", (when_ns, pack_id))
 
+    def was_verified(self, pack_id: bytes) -> bool:
+        """Whether a full check has ever found a pack right."""
+        return bool(self._database.execute("SELECT 1 FROM packs WHERE id = ? AND verified_ns > 0", (pack_id,)))
+
     def totals(self) -> tuple[int, int, int]:
         """Of the live chunks: how many, bytes before encoding, bytes of their frames."""
         ((count, raw, stored),) = self._database.execute(
@@ -352,10 +356,14 @@ class Rows:
         ((size_bytes,),) = self._database.execute("SELECT coalesce(sum(size_bytes), 0) FROM packs")
         return int(size_bytes)
 
-    def blobs_bytes(self) -> int:
-        """The size of all blobs, each counted once."""
+    def new_blobs_bytes(self) -> int:
+        """The size of all blobs whose recipes lie in packs that no full check has found right."""
         # total, since sum fails where recipes that lie add up to more than an integer holds.
-        ((size_bytes,),) = self._database.execute("SELECT total(size_bytes) FROM blobs")
+        ((size_bytes,),) = self._database.execute(
+            "SELECT total(blobs.size_bytes) FROM blobs JOIN frames ON kind = ? AND digest = recipe "
+            "JOIN packs ON number = pack WHERE verified_ns = 0",
+            (FrameKind.RECIPE,),
+        )
         return int(size_bytes)
 
 

@@ -69,9 +69,10 @@ def check(
 
     Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place
     and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well, and
-    each file that a recipe makes against its SHA-256; over the whole store that goes pack by pack, is taken up where an
-    interrupted check stopped, and ``since_ns`` leaves out packs that were read after it. ``progress`` gets the numbers
-    of bytes that were read or hashed, some `bytes_to_check` in all.
+    each file that a recipe makes is compared with its SHA-256; over the whole store that goes pack by pack, is taken up
+    where an interrupted check stopped, ``since_ns`` leaves out packs that were read after it, and files that a check
+    has once found right are not compared again. ``progress`` gets the numbers of bytes that were read or hashed, some
+    `bytes_to_check` in all.
     """
     chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
     broken = _in_lost_packs(engine)
@@ -97,8 +98,8 @@ def check(
 
 
 def bytes_to_check(engine: Engine) -> int:
-    """About how many bytes a full check reads and hashes: those of the packs, and of all files."""
-    return engine.ledger.rows.packs_bytes() + engine.ledger.rows.blobs_bytes()
+    """About how many bytes a full check reads and hashes: those of packs, and of files that none has compared."""
+    return engine.ledger.rows.packs_bytes() + engine.ledger.rows.new_blobs_bytes()
 
 
 def _tell_nobody(_bytes: int) -> None:
@@ -134,7 +135,8 @@ _FOREVER_NS = 1 << 62
 def _read_packs(engine: Engine, since_ns: int | None, progress: _Progress) -> _Results:
     """Read pack by pack, noting each that is right, so that a check that is interrupted can be taken up.
 
-    Once a recipe was right, so is what it says of its blob, as long as its chunks are what they are called.
+    What a recipe says of its blob was right for ever if it was right once, as long as the chunks are what they are
+    called: so files are compared once, and not again each time.
     """
     ledger = engine.ledger
     begun_ns = _begun_ns(engine)
@@ -142,7 +144,7 @@ def _read_packs(engine: Engine, since_ns: int | None, progress: _Progress) -> _R
         for pack_id, rows_of_pack in groupby(rows, attrgetter("pack")):
             read_ns = time.time_ns()
             right = True
-            for read in _read(engine, rows_of_pack, progress):
+            for read in _read(engine, rows_of_pack, progress, compare=not ledger.rows.was_verified(pack_id)):
                 right = right and read.is_right
                 yield read
             if right:
@@ -185,10 +187,11 @@ def _closure(engine: Engine, ref: Ref, walked: set[bytes]) -> Iterator[FrameName
 
 def _read_needed(engine: Engine, needed: Reach, progress: _Progress) -> _Results:
     with needed.frames() as rows:
-        yield from _read(engine, rows, progress)
+        yield from _read(engine, rows, progress, compare=True)
 
 
-def _read(engine: Engine, rows: Iterable[FrameRow], progress: _Progress) -> _Results:
+def _read(engine: Engine, rows: Iterable[FrameRow], progress: _Progress, *, compare: bool) -> _Results:
+    """Decode frames; with ``compare`` the blobs that recipes among them make are hashed as well."""
     ahead: deque[tuple[FrameRow, Future[str | None]]] = deque()
     ahead_bytes = 0
     for row in rows:
@@ -197,15 +200,15 @@ def _read(engine: Engine, rows: Iterable[FrameRow], progress: _Progress) -> _Res
         while ahead_bytes > engine.settings.read_ahead_bytes or len(ahead) > _AHEAD:
             done, future = ahead.popleft()
             ahead_bytes -= done.raw_length
-            yield _judged(engine, done, future.result(), progress)
+            yield _judged(engine, done, future.result(), progress, compare)
     for row, future in ahead:
-        yield _judged(engine, row, future.result(), progress)
+        yield _judged(engine, row, future.result(), progress, compare)
 
 
-def _judged(engine: Engine, row: FrameRow, reason: str | None, progress: _Progress) -> _Read:
-    """What is said of a frame that was decoded; the blob of a recipe is hashed for it."""
+def _judged(engine: Engine, row: FrameRow, reason: str | None, progress: _Progress, compare: bool) -> _Read:
+    """What is said of a frame that was decoded."""
     progress(row.length)
-    if reason is not None or row.kind is not FrameKind.RECIPE:
+    if reason is not None or row.kind is not FrameKind.RECIPE or not compare:
         return _Read(row, reason, reason is None)
     try:
         reason = falsehood(engine, Digest(BLAKE3, row.digest), progress)

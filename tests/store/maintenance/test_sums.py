@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from casstore.digests import Digest, git_blob_digest, sha256_digest
+from casstore.engine import Engine
 from casstore.errors import DamagedError
 from casstore.frames import FrameKind
 from casstore.index.rows import State
-from casstore.maintenance import sums
+from casstore.maintenance import sums, verify
+from casstore.maintenance.rebuild import rebuild
 from casstore.maintenance.repair import mend, set_aside
 from casstore.maintenance.verify import Checked, check
 from casstore.recipes import Part, Recipe
@@ -20,6 +23,8 @@ from casstore.store import Store
 from casstore.testing.builders import GRID_BYTES, contents, noise, put, version_key
 from casstore.trees import Entry, Tree
 from casstore.versions import Version
+
+Opener = Callable[..., Store]
 
 DATA = noise(1, 3 * GRID_BYTES)
 OTHER = noise(2, 3 * GRID_BYTES)
@@ -129,6 +134,32 @@ def test_a_recipe_is_not_right_while_a_chunk_of_it_is_damaged(store: Store) -> N
     assert checked(store, data=True).broken == {}
     rows.set_state(FrameKind.CHUNK, [part.chunk for part in recipe.parts], State.LIVE)
     assert [finding.path for finding in checked(store, data=True, since_ns=since_ns).findings] == ["a"]
+
+
+def test_the_whole_store_is_compared_once_and_a_name_each_time(
+    store: Store, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", {"a": DATA})
+    compared: list[Digest] = []
+
+    def counted(engine: Engine, digest: Digest, progress: object) -> None:
+        compared.append(digest)
+
+    monkeypatch.setattr(verify, "falsehood", counted)
+
+    def compared_by(store: Store, name: str | None = None) -> list[Digest]:
+        compared.clear()
+        checked(store, name, data=True)
+        return list(compared)
+
+    first = recipe_of(store, DATA).digest
+    assert (compared_by(store, "a"), compared_by(store), compared_by(store)) == ([first], [first], [])
+    put(store, "b", {"a": DATA, "b": OTHER})
+    second = recipe_of(store, OTHER).digest
+    assert (compared_by(store), compared_by(store), compared_by(store, "a")) == ([second], [], [first])
+    store.close()
+    rebuild(store.layout)
+    assert set(compared_by(opened())) == {first, second}  # whatever an index says that is not there any more
 
 
 def test_damage_is_said_of_the_chunk_alone(store: Store) -> None:

@@ -61,13 +61,14 @@ def test_a_sound_store(small_packs: Store) -> None:
     found = checked(small_packs)
     assert (found.findings, found.broken, found.checked_bytes) == ((), {}, 0)
     assert (found.versions, found.chunks) == (2, 6)
-    progress: list[int] = []
-    found = checked(small_packs, data=True, progress=progress.append)
-    assert (found.findings, found.broken) == ((), {})
-    hashed_bytes = len(DATA) + len(OTHER)  # one recipe makes both files of the first version
-    assert found.checked_bytes + hashed_bytes == sum(progress)
     packs = [pack_path(small_packs.layout.packs, pack_id) for pack_id in list_packs(small_packs.layout.packs)]
-    assert bytes_to_check(small_packs.engine) == sum(path.stat().st_size for path in packs) + hashed_bytes
+    # One recipe makes both files of the first version; what was compared once is not compared again.
+    for hashed_bytes in (len(DATA) + len(OTHER), 0):
+        assert bytes_to_check(small_packs.engine) == sum(path.stat().st_size for path in packs) + hashed_bytes
+        progress: list[int] = []
+        found = checked(small_packs, data=True, progress=progress.append)
+        assert (found.findings, found.broken) == ((), {})
+        assert found.checked_bytes + hashed_bytes == sum(progress)
     assert 0.8 < sum(progress) / bytes_to_check(small_packs.engine) < 1
 
 

@@ -149,8 +149,8 @@ MUTATIONS: Final = [
     Mutation(
         "a verify keeps an object for each chunk",
         "store/casstore/maintenance/verify.py",
-        "        yield from _read(engine, rows, progress)",
-        "        yield from _read(engine, list(rows), progress)",
+        "        yield from _read(engine, rows, progress, compare=True)",
+        "        yield from _read(engine, list(rows), progress, compare=True)",
     ),
     Mutation(
         "a verify of the structure keeps an object for each chunk",

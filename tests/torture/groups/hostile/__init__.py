@@ -45,7 +45,7 @@ MUTATIONS: Final = [
     Mutation(
         "verify --data does not compare whole files",
         "store/casstore/maintenance/verify.py",
-        "if reason is not None or row.kind is not FrameKind.RECIPE:",
+        "if reason is not None or row.kind is not FrameKind.RECIPE or not compare:",
         "if True:",
     ),
     Mutation(
