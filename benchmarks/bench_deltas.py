@@ -3,6 +3,7 @@ engine's speed and reading on deltas. Sizes are of whole stores; speeds are per 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -131,7 +132,8 @@ def speeds(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -
         for what, (bases, member, codec, most_read) in READS.items():
             weights = next(corpus.directory(member).rglob("*.safetensors"))
             size_bytes = weights.stat().st_size
-            seconds: dict[str, list[float]] = {"ingest": [], "restore": []}
+            seconds: dict[str, list[float]] = {"ingest": [], "restore": [], "load": []}
+            memory = memoryview(bytearray(size_bytes))
             for _ in range(1 + workplace.runs):  # in the first one, what there is to compile is compiled
                 shutil.rmtree(work / "engine", ignore_errors=True)
                 with Store.open(work / "engine", create=True, finder=find_spans) as store:
@@ -141,10 +143,13 @@ def speeds(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -
                         blob = ingest(store, weights)
                     with counted_reads(store) as reads, cpu_seconds() as restoring:
                         restore(store, blob)
+                    with cpu_seconds() as loading:
+                        load(store, blob, memory)
                 seconds["ingest"].append(ingesting())
                 seconds["restore"].append(restoring())
+                seconds["load"].append(loading())
             if codec is Codec.DELTA:
-                for action, limit in (("ingest", INGEST), ("restore", RESTORE)):
+                for action, limit in (("ingest", INGEST), ("restore", RESTORE), ("load", RESTORE)):
                     per_gb = median(seconds[action][1:]) / (size_bytes / 1e9)
                     results.figures.append(Figure(f"{action}, CPU seconds per GB, {what}", per_gb, limit, " s"))
             results.figures.append(Figure(f"read / restored, {what}", reads() / size_bytes, most_read))
@@ -173,9 +178,18 @@ def ingest(store: Store, weights: Path) -> Digest:
 
 
 def restore(store: Store, blob: Digest) -> None:
+    """As a checkout does: the whole is compared with its SHA-256."""
     with store.reading() as reader:
-        for _ in reader.open_blob(blob).stream():
-            pass
+        hasher = hashlib.sha256()
+        for piece in reader.open_blob(blob).stream(check=False):
+            hasher.update(piece)
+        assert hasher.digest() == blob.value
+
+
+def load(store: Store, blob: Digest, memory: memoryview) -> None:
+    """As tensors are loaded: each chunk is compared with its digest."""
+    with store.reading() as reader:
+        reader.open_blob(blob).fill([(0, memory)])
 
 
 @contextmanager
