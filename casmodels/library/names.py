@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,10 +39,14 @@ def versions_of(reader: Reader, name: str) -> list[Ref]:
 
 
 def readable(reader: Reader, name: str) -> Iterator[Found]:
-    """The versions of a stored name whose records are not damaged, newest first. `verify` names the others."""
+    """The versions of a stored name whose records are not damaged, newest first. `verify` names the others.
+
+    Raises UnreadableError when the disk fails: what is decided without one that is whole would be wrong.
+    """
     for ref in reversed(versions_of(reader, name)):
-        with contextlib.suppress(DamagedError, NotFoundError):
-            yield Found(name, ref.target, reader.version(ref.target))
+        version = reader.version_unless_lost(ref.target)
+        if version is not None:
+            yield Found(name, ref.target, version)
 
 
 def newest(reader: Reader, name: str) -> Found | None:
@@ -148,12 +151,8 @@ def _removed(reader: Reader, name: str, label: str) -> list[Digest]:
         digests = reader.versions_with_prefix(label.lower())
     except InvalidInputError:
         return []
-    found = []
-    for digest in digests:
-        with contextlib.suppress(DamagedError, NotFoundError):
-            if reader.version(digest).metadata.get("name") == name:
-                found.append(digest)
-    return found
+    versions = ((digest, reader.version_unless_lost(digest)) for digest in digests)
+    return [digest for digest, version in versions if version is not None and version.metadata.get("name") == name]
 
 
 def check_own_name(reader: Reader, registry: Registry, name: str) -> str:

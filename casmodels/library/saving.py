@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from casmodels.results import CheckpointResult
 from casmodels.sources.local import LocalEntry, LocalListing, scan
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import DamagedError, InvalidInputError, NotFoundError
+from casstore.errors import InvalidInputError
 from casstore.index.places import FileState, Place, PlaceKind, Places
 from casstore.refs import RefKey, RefKind, check_label
 from casstore.transactions import Transaction
@@ -155,8 +154,9 @@ class Saver:
         refs = {ref.target for ref in versions_of(self._transaction, name)}
         if place is not None and place.name == name and place.version in refs:
             # One whose record is damaged is no parent: nobody knows what it was.
-            with contextlib.suppress(DamagedError, NotFoundError):
-                return self._transaction.version(place.version).id
+            parent = self._transaction.version_unless_lost(place.version)
+            if parent is not None:
+                return parent.id
         last = newest(self._transaction, name)
         return last.id if last is not None else None
 

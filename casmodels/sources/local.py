@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from casstore.errors import ChangedWhileReadError, FailedError, InvalidInputError, NotFoundError
+from casstore import files
+from casstore.errors import (
+    ChangedWhileReadError,
+    FailedError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+    TooManyFilesError,
+)
 from casstore.trees import EntryKind, check_links, path_bytes, path_text
 
 _STRANGE: Final = {
@@ -126,7 +134,7 @@ def _entry(path: str, kind: EntryKind, source: Path, found: os.stat_result, targ
 
 def _file(path: str, source: Path, found: os.stat_result) -> LocalEntry:
     if not os.access(source, os.R_OK):
-        raise _unreadable(source, os.strerror(errno.EACCES))
+        raise _unreadable(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     return _entry(path, EntryKind.FILE, source, found)
 
 
@@ -173,7 +181,7 @@ def _stat(path: Path) -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"{_shown(path)} does not exist", remedy="check the path") from error
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise _unreadable(path, error) from error
 
 
 @contextlib.contextmanager
@@ -184,10 +192,14 @@ def _readable(path: Path) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ChangedWhileReadError(_shown(path)) from error
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, reason: str) -> FailedError:
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    known = files.explain(error, _shown(path))
+    if isinstance(known, TooManyFilesError):
+        return known
+    reason = error.strerror or str(error)
     return FailedError(f"{_shown(path)} cannot be read: {reason}", remedy="make it readable, or leave it out")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from casmodels.views.contents import Observer, link_target
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import DamagedError, NotFoundError
 from casstore.refs import RefKind
 from casstore.trees import Entry, EntryKind, Tree
 
@@ -24,7 +23,7 @@ class History:
 
     @cached_property
     def trees(self) -> list[Tree]:
-        """One tree per version; those that cannot be read are passed over."""
+        """One tree per version; those that are lost are passed over."""
         refs = [ref for name in self._names for ref in self._reader.refs(RefKind.VERSION, name)]
         newest_first = sorted(refs, key=lambda ref: ref.order, reverse=True)
         trees: dict[Digest, Tree] = {}
@@ -69,11 +68,10 @@ class History:
 
 
 def read_tree(reader: Reader, version: Digest) -> Tree | None:
-    """A version's tree, None when the store has it no more or cannot read it."""
-    try:
-        return reader.tree(reader.version(version).tree)
-    except (NotFoundError, DamagedError):
-        return None
+    """A version's tree, None when the store has it no more. Raises UnreadableError when the disk fails to give it: the
+    files of that version would be taken for a user's."""
+    found = reader.version_unless_lost(version)
+    return reader.tree_unless_lost(found.tree) if found is not None else None
 
 
 def _looks_like(path: Path, entry: Entry) -> bool:

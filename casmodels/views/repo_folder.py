@@ -33,7 +33,7 @@ from casmodels.views.targets import make_parents, remove_temporaries, sync_conte
 from casstore import files
 from casstore.catalog import Reader
 from casstore.digests import Digest
-from casstore.errors import DamagedError, FailedError, NotFoundError
+from casstore.errors import FailedError
 from casstore.index.places import FileState, Place, PlaceKind, Places
 from casstore.refs import RefKind
 from casstore.versions import Version
@@ -188,7 +188,9 @@ class RepoFolder:
         ids = [ref.target for ref in refs]
         if version.id not in ids:
             ids.append(version.id)  # no ref names it any more, so it is older than all that one does
-        versions = [one for one in map(self._version, ids) if one is not None and commit_of(one) in here]
+        versions = [
+            one for one in map(self._reader.version_unless_lost, ids) if one is not None and commit_of(one) in here
+        ]
         commits = {name: commit_of(one) for name, one in branches_of(versions).items()}
         by_id = {one.id: commit_of(one) for one in versions}
         for ref in self._reader.refs(RefKind.TAG, self._name):
@@ -198,13 +200,6 @@ class RepoFolder:
             if is_ref_name(name):
                 with self._unless_in_the_way(f"{REFS}/{name}"):
                     self._write(f"{REFS}/{name}", commit.encode("ascii"))
-
-    def _version(self, version: Digest) -> Version | None:
-        """A version; None for one that cannot be read, as it need not be the one that is wanted."""
-        try:
-            return self._reader.version(version)
-        except (NotFoundError, DamagedError):
-            return None
 
     @contextlib.contextmanager
     def _unless_in_the_way(self, where: str) -> Iterator[None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from casstore.blobs import BlobReader
 from casstore.closure import closure
 from casstore.digests import BLAKE3, Digest
 from casstore.engine import Engine
-from casstore.errors import DamagedError, InvalidInputError, NotFoundError
+from casstore.errors import DamagedError, InvalidInputError, NotFoundError, UnreadableError
 from casstore.frames import FrameKind
 from casstore.index.reach import Reach
 from casstore.index.rows import BlobInfo
@@ -20,6 +21,7 @@ from casstore.refs import Ref, RefKey, RefKind
 from casstore.trees import Tree
 from casstore.versions import Version
 
+_T = TypeVar("_T")
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -66,6 +68,14 @@ class Reader:
     def version(self, digest: Digest) -> Version:
         """A version."""
         return read_version(self._engine, digest)
+
+    def tree_unless_lost(self, digest: Digest) -> Tree | None:
+        """A tree, None for one that is damaged or gone. Raises UnreadableError when the disk fails to give it."""
+        return _unless_lost(self.tree, digest)
+
+    def version_unless_lost(self, digest: Digest) -> Version | None:
+        """The same for a version."""
+        return _unless_lost(self.version, digest)
 
     def refs(self, kind: RefKind | None = None, name: str | None = None) -> list[Ref]:
         """The refs of a kind, of a name, or both, in the order in which they were made."""
@@ -114,6 +124,15 @@ class Reader:
         from casstore.needs import bytes_of_each
 
         return bytes_of_each(self._engine, versions)
+
+
+def _unless_lost(read: Callable[[Digest], _T], digest: Digest) -> _T | None:
+    try:
+        return read(digest)
+    except UnreadableError:
+        raise
+    except (DamagedError, NotFoundError):
+        return None
 
 
 def _size_bytes(path: Path) -> int:

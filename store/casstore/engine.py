@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from casstore import codecs, files
 from casstore.buffers import Buffer
 from casstore.digests import BLAKE3, Digest, blake3_digest
-from casstore.errors import DamagedError, NotFoundError
+from casstore.errors import DamagedError, NotFoundError, UnreadableError
 from casstore.frames import FrameHeader, FrameKind, parse_frame
 from casstore.index.rows import FrameRow
 from casstore.layout import Layout
@@ -114,7 +114,7 @@ class Engine:
             return self.frame_at(again)
         except OSError as error:
             if error.errno == errno.EIO:
-                raise DamagedError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
+                raise UnreadableError(what, f"its pack {row.pack.hex()} cannot be read: {error.strerror}") from error
             path = pack_path(self.layout.packs, row.pack)
             raise files.unreadable(error, path, f"the pack {row.pack.hex()}") from error
         except DamagedError as error:

@@ -67,6 +67,10 @@ class DamagedError(IntegrityError):
         self.reason = reason
 
 
+class UnreadableError(DamagedError):
+    """The disk fails to give a frame that may be whole all the same: nobody may decide as if it were lost."""
+
+
 class FalseRecipeError(DamagedError):
     """A recipe makes another blob than the one whose SHA-256 it has, though all its chunks are right."""
 

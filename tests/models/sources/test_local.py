@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from casmodels.sources.local import LocalListing, scan
-from casstore.errors import ChangedWhileReadError, FailedError, InvalidInputError, NotFoundError
+from casstore.errors import (
+    ChangedWhileReadError,
+    FailedError,
+    InvalidInputError,
+    NotFoundError,
+    TooManyFilesError,
+)
 from casstore.trees import EntryKind
 
 FILE, LINK, DIRECTORY = EntryKind.FILE, EntryKind.LINK, EntryKind.DIRECTORY
@@ -248,6 +255,15 @@ def test_what_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (root / "a").write_bytes(b"")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(FailedError, match="a cannot be read: Permission denied"):
+        scan(root)
+
+
+def test_too_many_open_files_are_no_fault_of_the_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(TooManyFilesError, match="too many files"):
         scan(root)
 
 
