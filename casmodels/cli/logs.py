@@ -13,11 +13,14 @@ from casmodels.cli.output import duration, shown, size
 _FIELDS = "fields"
 
 
-def configure(*, verbosity: int, as_json: bool) -> None:
-    """Let the packages' loggers write to stderr: what happens (1), and every detail (2)."""
+def configure(*, verbosity: int, as_json: bool, quiet: bool = False) -> None:
+    """Let the packages' loggers write to stderr: what happens (1), and every detail (2); with ``quiet`` errors only."""
     handler = _StderrHandler()
     handler.setFormatter(_JsonLines() if as_json else _TextLines("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    level = logging.DEBUG if verbosity > 1 else logging.INFO if verbosity == 1 or as_json else logging.WARNING
+    if verbosity or as_json:
+        level = logging.DEBUG if verbosity > 1 else logging.INFO
+    else:
+        level = logging.ERROR if quiet else logging.WARNING
     for package in ("casmodels", "casstore"):
         logger = logging.getLogger(package)
         logger.handlers[:] = [handler]

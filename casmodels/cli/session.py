@@ -57,10 +57,10 @@ class Session:
 
         loaded = config.load(store=self.store_path)
         self.log_json = self.log_json or loaded.json_logs
-        if self.verbosity or self.log_json:
+        if self.verbosity or self.log_json or self.quiet:
             from casmodels.cli import logs
 
-            logs.configure(verbosity=self.verbosity, as_json=self.log_json)
+            logs.configure(verbosity=self.verbosity, as_json=self.log_json, quiet=self.quiet)
         return loaded
 
     def store(self) -> Store:

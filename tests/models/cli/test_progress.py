@@ -126,6 +126,19 @@ def test_logs_are_time_logger_level_and_text(command: Runner) -> None:
     assert command("pull", "x", "-vv").err.splitlines()[-1].endswith(" casstore.packs DEBUG a detail")
 
 
+@pytest.mark.parametrize(("option", "are_shown"), [("-q", False), ("-v", True), ("--log-json", True)])
+def test_quiet_spares_people_from_warnings(command: Runner, option: str, are_shown: bool) -> None:
+    shown = []
+
+    def pull(models: object, options: object, progress: Progress) -> list[object]:
+        shown.append(logging.getLogger("casmodels.runtime").isEnabledFor(logging.WARNING))
+        return [PULLED]
+
+    command.answer("pull", pull)
+    command(option, "pull", "x")
+    assert shown == [are_shown]
+
+
 @pytest.mark.parametrize("asked_by", ["option", "environment"])
 def test_logs_as_json_lines(command: Runner, monkeypatch: pytest.MonkeyPatch, asked_by: str) -> None:
     _pull_logging(command)
