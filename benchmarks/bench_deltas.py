@@ -143,6 +143,7 @@ def speeds(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -
                         blob = ingest(store, weights)
                     with counted_reads(store) as reads, cpu_seconds() as restoring:
                         restore(store, blob)
+                    read_bytes = reads()
                     with cpu_seconds() as loading:
                         load(store, blob, memory)
                 seconds["ingest"].append(ingesting())
@@ -152,7 +153,7 @@ def speeds(workplace: Workplace, corpus: Corpus, work: Path, results: Results) -
                 for action, limit in (("ingest", INGEST), ("restore", RESTORE), ("load", RESTORE)):
                     per_gb = median(seconds[action][1:]) / (size_bytes / 1e9)
                     results.figures.append(Figure(f"{action}, CPU seconds per GB, {what}", per_gb, limit, " s"))
-            results.figures.append(Figure(f"read / restored, {what}", reads() / size_bytes, most_read))
+            results.figures.append(Figure(f"read / restored, {what}", read_bytes / size_bytes, most_read))
 
 
 @contextmanager
