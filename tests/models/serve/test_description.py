@@ -107,6 +107,10 @@ def test_every_parameter_is_described_and_no_other() -> None:
 def test_every_error_is_described_and_no_other() -> None:
     codes = {node.args[1].value for node in calls("RefusalError") if isinstance(node.args[1], ast.Constant)}
     assert sorted(DOCUMENT["components"]["headers"]["X-Error-Code"]["schema"]["enum"]) == sorted(codes)
+    statuses = {str(node.args[0].value) for node in calls("RefusalError") if isinstance(node.args[0], ast.Constant)}
+    ways = [way for path in DOCUMENT["paths"].values() for way in path.values() if isinstance(way, dict)]
+    # 405 is for methods that the document does not name.
+    assert statuses - {"405"} <= {status for way in ways for status in way["responses"]}
 
 
 def test_every_reference_leads_somewhere_and_every_part_is_used() -> None:
