@@ -28,8 +28,8 @@ class Guests:
     def connect(self, server: web.Server) -> web.RequestHandler:
         """Take a new connection in."""
         guest = server()
-        is_full = len(server.connections) >= MAX_CONNECTIONS and not self._make_room(server)
-        self._wait(guest, 0 if is_full else FIRST_SECONDS)
+        # The loop makes the connection before it looks at its timers again, so one refused is there to be hung up on.
+        self._wait(guest, FIRST_SECONDS if self._make_room(server) else 0)
         return guest
 
     def asks(self, guest: asyncio.BaseProtocol) -> None:
@@ -55,16 +55,21 @@ class Guests:
     def _hang_up(self, guest: asyncio.BaseProtocol) -> None:
         self.asks(guest)
         assert isinstance(guest, web.RequestHandler)
-        guest.force_close()
+        if guest.transport is not None:
+            guest.transport.abort()  # one that reads nothing would keep a mere close waiting
 
     def _make_room(self, server: web.Server) -> bool:
-        """Hang up on who has waited longest; False when all are busy."""
-        here = set(server.connections)
-        for guest in list(self._waiting):
-            self._hang_up(guest)  # also on those who have gone by themselves: nobody waits for them any more
-            if guest in here:
-                return True
-        return False
+        """Hang up on those who have waited longest; False when all are busy.
+
+        A connection that is yet to be made is neither counted nor hung up on: aiohttp would make it all the same, and
+        nobody would wait for it. A burst is let in, up to the listener's backlog, and the next guest makes up for it.
+        """
+        here = {guest for guest in server.connections if guest.transport and not guest.transport.is_closing()}
+        too_many = max(len(here) + 1 - MAX_CONNECTIONS, 0)
+        leaving = [guest for guest in self._waiting if guest in here][:too_many]
+        for guest in leaving:
+            self._hang_up(guest)
+        return len(leaving) == too_many
 
 
 GUESTS: Final = web.AppKey("guests", Guests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -177,3 +178,29 @@ def test_silent_connections_keep_nobody_out(store: Store, monkeypatch: pytest.Mo
 
     run(store, "127.0.0.1", 0, None, ready)
     assert answers == [200] * 5
+
+
+def test_a_burst_of_silent_connections_keeps_nobody_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "MAX_CONNECTIONS", 5)
+    answers: list[int] = []
+
+    def ready(line: str) -> None:
+        hub = Hub(line.rpartition(" ")[2])
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=crowd, args=(hub, loop)).start()
+
+    def crowd(hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.ExitStack() as stack:
+
+            def burst(count: int) -> None:
+                """In the loop's own thread, so that it finds them all at once."""
+                for _ in range(count):
+                    stack.enter_context(socket.create_connection(hub.address, timeout=20))
+
+            for count in (5, 20, 20):
+                loop.call_soon_threadsafe(burst, count)
+                answers.extend(hub.ask("/healthz").status for _ in range(2))
+        signal.raise_signal(signal.SIGINT)
+
+    run(store, "127.0.0.1", 0, None, ready)
+    assert answers == [200] * 6

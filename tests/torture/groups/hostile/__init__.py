@@ -93,8 +93,8 @@ MUTATIONS: Final = [
     Mutation(
         "idle connections keep others out",
         "casmodels/serve/guests.py",
-        "and not self._make_room(server)",
-        "",
+        "if guest in here][:too_many]",
+        "if guest in here][:0]",
     ),
     Mutation(
         "an order that nobody knows fails",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -244,21 +246,41 @@ def _many_guests(served: Served) -> Outcome:
     """More connections than there may be, silent from the start or after one request: a new guest is served still."""
     failures = []
     once = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    for what, first in (("silent", b""), ("idle", once)):
+    crowds = {"silent": _crowd, "idle": partial(_crowd, first=once), "silent, sudden": _burst}
+    for what, come in crowds.items():
+        answers = 0
         with contextlib.ExitStack() as stack:
-            for _ in range(2 * MOST_CONNECTIONS):
-                guest = stack.enter_context(served.connect())
-                guest.sendall(first)
-                if first:
-                    with contextlib.suppress(ConnectionError):
-                        guest.recv(65536)
-            answers = 0
+            come(served, stack)
             for _ in range(10):
                 with contextlib.suppress(HangError):
                     answers += status_of(served.ask(request("GET", b"/m/resolve/main/a"))) == 200
         if answers < 10:
             failures.append(f"beside {2 * MOST_CONNECTIONS} {what} connections only {answers} of 10 were answered")
-    return Outcome("connections that hold on and ask nothing", 4 * MOST_CONNECTIONS, (*failures, *served.complaints()))
+    count = len(crowds) * 2 * MOST_CONNECTIONS
+    return Outcome("connections that hold on and ask nothing", count, (*failures, *served.complaints()))
+
+
+def _crowd(served: Served, stack: contextlib.ExitStack, first: bytes = b"") -> None:
+    """Twice as many as may be, each of which asks once at most."""
+    for _ in range(2 * MOST_CONNECTIONS):
+        guest = stack.enter_context(served.connect())
+        guest.sendall(first)
+        if first:
+            with contextlib.suppress(ConnectionError):
+                guest.recv(65536)
+
+
+def _burst(served: Served, stack: contextlib.ExitStack) -> None:
+    """As many as may be, and as many again while the server is stopped, so that it finds them all at once."""
+    for _ in range(MOST_CONNECTIONS):
+        stack.enter_context(served.connect())
+    served.ask(request("GET", b"/healthz"))
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(MOST_CONNECTIONS):
+            stack.enter_context(served.connect())
+    finally:
+        served.process.send_signal(signal.SIGCONT)
 
 
 def _too_much(served: Served) -> Outcome:
