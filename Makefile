@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip --quiet --disable-pip-version-check
+JOBS := 2
 BENCHES := size deltas speed again startup memory load index priority
 
 .DEFAULT_GOAL := help
@@ -27,9 +28,9 @@ lint: install ## ruff, mypy strict, import-linter
 test: install ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not torch"
 
-torture: install ## faults, cuts, damage and concurrency, for the better part of an hour (GROUPS="kills power": only these)
-	$(BIN)/python -m tests.torture $(GROUPS)
-	$(BIN)/python -m tests.torture --mutations $(GROUPS)
+torture: install ## faults, cuts, damage and concurrency, for some two hours (GROUPS="kills power": only these)
+	$(BIN)/python -m tests.torture --jobs $(JOBS) $(GROUPS)
+	$(BIN)/python -m tests.torture --mutations --jobs $(JOBS) $(GROUPS)
 	$(BIN)/python -m tests.torture --report
 
 # A PIP_EXTRA_INDEX_URL with torch's CPU builds saves a large download where the default build is another.

@@ -97,7 +97,7 @@ class Database:
             yield
         except BaseException:
             if self._connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
                     self._connection.execute("ROLLBACK")
             raise
 
@@ -187,6 +187,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise FailedError(f"the index {path} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise NeedsRepairError(f"the index {path} is damaged: {error}") from error
+    except UnicodeDecodeError as error:
+        # SQLite's message names what it stumbled over, and where that is no text Python fails to make the message.
+        raise NeedsRepairError(f"the index {path} is damaged: it has names that are no text") from error
 
 
 def _sync(path: Path) -> None:

@@ -101,6 +101,16 @@ def test_a_file_that_is_no_database(path: Path, data: bytes) -> None:
         Database(path)
 
 
+def test_a_name_that_is_no_text(path: Path) -> None:
+    """SQLite's message has the name in it, which Python cannot decode."""
+    whole = path.read_bytes()
+    torn = whole.replace(b"tableframesframes", b"tableframe\xa0frame\xa0")
+    assert torn != whole
+    path.write_bytes(torn)
+    with pytest.raises(NeedsRepairError, match="damaged: it has names that are no text"):
+        Database(path)
+
+
 def test_a_page_that_is_damaged(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)

@@ -20,7 +20,7 @@ from tests.torture.groups.rebuild.tears import TEARS
 from tests.torture.plan import Mutation, Outcome, Plan
 
 _FULL: Final = 240
-_SHORT: Final = 13
+_SHORT: Final = len(TEARS)
 _FULL_SAMPLES: Final = 12
 _SHORT_SAMPLES: Final = 2
 

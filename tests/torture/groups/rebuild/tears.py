@@ -48,6 +48,16 @@ def _flip_bits(chance: random.Random, sample: Sample, store: Path) -> None:
     index.write_bytes(data)
 
 
+def _garble_the_schema(chance: random.Random, sample: Sample, store: Path) -> None:
+    """Its first page says what the tables are called, in text."""
+    _maybe_killed(chance, sample, store)
+    index = _index(store)
+    data = bytearray(index.read_bytes())
+    for _ in range(chance.randrange(1, 40)):
+        data[chance.randrange(100, _PAGE_BYTES)] ^= 0x80
+    index.write_bytes(data)
+
+
 def _delete_the_log(chance: random.Random, sample: Sample, store: Path) -> None:
     _killed(sample, store)
     _log(store).unlink()
@@ -127,6 +137,7 @@ TEARS: Final[dict[str, Tear]] = {
     "cut short": _cut_short,
     "pages overwritten": _overwrite_pages,
     "bits flipped": _flip_bits,
+    "schema garbled": _garble_the_schema,
     "log deleted": _delete_the_log,
     "log torn": _tear_the_log,
     "an hour old": _an_hour_ago,
