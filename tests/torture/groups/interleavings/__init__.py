@@ -4,7 +4,7 @@ The model (`model`, `actors`, `maintenance`) says in some 300 lines what look-up
 packs, refs and leases; `explorer` takes every order of their steps, with kills before any. At every moment: what is
 committed lacks nothing, and what a look-up shows is whole. At the end: all have ended, and a last gc leaves what is
 needed and nothing else. `real` takes the product through orders of the same steps (`turns`): those in which one stands
-still while the others run, and in full runs every order, as far as 2,000, and 500 at random.
+still while the others run, and in full runs every order, as far as 600, and 200 at random.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tests.torture.plan import Mutation, Outcome, Plan
 _MOST_STATES: Final = 1_500_000
 """What takes about 1 GiB and some minutes; a larger scene is looked at as far as that."""
 
-_MOST_ORDERS: Final = 2_000
-_AT_RANDOM: Final = 500
+_MOST_ORDERS: Final = 600
+_AT_RANDOM: Final = 200
 
 
 def run(plan: Plan) -> Iterator[Outcome]:
