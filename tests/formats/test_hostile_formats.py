@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casmodels.formats import find_spans
@@ -65,7 +65,7 @@ def _changes(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 
 @pytest.mark.parametrize("name", _FILES)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(change=_changes())
 def test_a_changed_file_gives_sound_spans_or_none(name: str, change: Callable[[bytes], bytes]) -> None:
     _check(change(_FILES[name]))

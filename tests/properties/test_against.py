@@ -30,7 +30,7 @@ def chunks(draw: st.DrawFn) -> tuple[bytes, int, bytes, int]:
 
 
 @given(chunks())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_against_anything(chunk: tuple[bytes, int, bytes, int]) -> None:
     raw, width, base, cast = chunk
     coded = encode_against(raw, width, base, cast)
@@ -44,7 +44,7 @@ def test_against_anything(chunk: tuple[bytes, int, bytes, int]) -> None:
 @given(
     chunks(), st.binary(max_size=40), st.integers(0, 300), st.integers(0, 5000), st.integers(0, 255), st.integers(0, 9)
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_what_is_damaged(
     chunk: tuple[bytes, int, bytes, int], more: bytes, place: int, raw_length: int, cast: int, codec: int
 ) -> None:

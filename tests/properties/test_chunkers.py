@@ -44,20 +44,20 @@ def check(size_bytes: int, spans: list[Span]) -> None:
 
 
 @given(st.integers(0, 4 * MIB), st.lists(any_span, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_claims(size_bytes: int, spans: list[Span]) -> None:
     check(size_bytes, spans)
 
 
 @given(honest_spans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_claims_that_could_be_true(file: tuple[int, list[Span]]) -> None:
     size_bytes, spans = file
     check(min(size_bytes, len(NOISE)), spans)
 
 
 @given(honest_spans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_tensors_are_cut_only_between_blocks(file: tuple[int, list[Span]]) -> None:
     size_bytes, spans = file
     by_offset = {span.offset: span for span in spans if span.length}
@@ -73,7 +73,7 @@ def test_tensors_are_cut_only_between_blocks(file: tuple[int, list[Span]]) -> No
     st.lists(st.tuples(st.booleans(), st.integers(0, 12 * MIB - 1), st.integers(0, 3 * MIB)), max_size=4),
     st.integers(MAX_BYTES + 1, 6 * MIB),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cut_points_never_depend_on_the_window(stretches: list[tuple[bool, int, int]], window_bytes: int) -> None:
     data = b"".join(NOISE[start : start + n] if noisy else bytes(n) for noisy, start, n in stretches)
     whole = [piece for piece, _ in cut_opaque(BytesSource(data), 0, len(data), window_bytes=len(data) + 1)]

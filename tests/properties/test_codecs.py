@@ -58,7 +58,7 @@ raw_bytes = (
 
 
 @given(raw_bytes, widths)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_chosen_codec_gives_the_bytes_back(raw: bytes, width: int) -> None:
     codec, stored = encode(raw, width)
     assert len(stored) <= len(raw)
@@ -66,14 +66,14 @@ def test_the_chosen_codec_gives_the_bytes_back(raw: bytes, width: int) -> None:
 
 
 @given(raw_bytes)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_zstd_gives_the_bytes_back(raw: bytes) -> None:
     for stored in (zstd.encode(raw), zstd.encode_orderly(raw)):
         assert decode(Codec.ZSTD, stored, len(raw)) == raw
 
 
 @given(raw_bytes, word_widths, st.integers(0, 7))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_byteplane_gives_the_bytes_back_with_either_engine(raw: bytes, width: int, lead_bytes: int) -> None:
     payloads = []
     for pays_after_bytes in (0, 1 << 62):  # Numba, NumPy
@@ -106,7 +106,7 @@ garbage = st.tuples(st.integers(0, 5), st.builds(bytes.__add__, magic, st.binary
 
 
 @given(damaged() | garbage)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_whatever_is_stored_decodes_to_that_length_or_is_damage(frame: tuple[int, bytes, int]) -> None:
     codec, stored, raw_length = frame
     tracemalloc.start()
@@ -125,7 +125,7 @@ def test_whatever_is_stored_decodes_to_that_length_or_is_damage(frame: tuple[int
 
 
 @given(st.binary(max_size=2000), st.integers(0, 1 << 62), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_frame_that_claims_any_size_takes_no_memory_for_it(body: bytes, claimed: int, good_body: bool) -> None:
     rest = zstandard.ZstdCompressor(write_content_size=False).compress(body)[6:] if good_body else body
     stored = b"\x28\xb5\x2f\xfd\xe0" + claimed.to_bytes(8, "little") + rest

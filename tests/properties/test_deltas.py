@@ -62,13 +62,13 @@ def both_engines_agree(words: Words, expected: Words, shift: int | None) -> None
 
 
 @given(pairs, shifts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_both_engines_give_the_same_payload_and_read_it(pair: Pair, shift: int | None) -> None:
     both_engines_agree(*pair, shift)
 
 
 @given(pairs, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_is_stored_decodes_to_that_length_or_is_damage(pair: Pair, data: st.DataObject) -> None:
     words, expected = pair
     stored = bytearray(delta.encode(words, expected))
@@ -88,7 +88,7 @@ def test_whatever_is_stored_decodes_to_that_length_or_is_damage(pair: Pair, data
 
 
 @given(st.binary(max_size=400), st.sampled_from((1, 2, 4, 8)), st.integers(0, 300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_garbage_is_damage(stored: bytes, width: int, count: int) -> None:
     with pytest.raises(DamagedError):
         delta.decode(stored, np.zeros(count, WORD_TYPES[width]))

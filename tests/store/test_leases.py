@@ -65,8 +65,8 @@ def test_a_dead_processs_lease_is_gone(directory: Path, holder: subprocess.Popen
 
 def test_waiting_ends_when_the_lease_does(directory: Path) -> None:
     lease = Lease.take(directory)
-    threading.Timer(0.05, lease.release).start()
     begun = time.monotonic()
+    threading.Timer(0.05, lease.release).start()
     assert wait_for_leases(directory, [lease.name], 10)
     assert 0.03 < time.monotonic() - begun < 5
     assert wait_for_leases(directory, ["never-there"], 0)

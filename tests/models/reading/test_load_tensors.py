@@ -48,7 +48,7 @@ def test_a_safetensors_file(store: Store, saved: Saver) -> None:
     assert all(array.flags.writeable and array.flags.aligned for array in found.values())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.text(st.characters(codec="utf-8"), max_size=8).filter(lambda name: name != "__metadata__"),

@@ -57,7 +57,7 @@ TENSORS = st.dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TENSORS)
 def test_as_safetensors_loads_it(store: Store, saved: Saver, tensors: dict[str, Any]) -> None:
     data = safetensors_torch.save(tensors)
@@ -68,7 +68,7 @@ def test_as_safetensors_loads_it(store: Store, saved: Saver, tensors: dict[str, 
     assert all(same(found[name], expected[name]) for name in expected)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TENSORS)
 def test_as_torch_loads_it(store: Store, saved: Saver, tensors: dict[str, Any]) -> None:
     data = archive(tensors)

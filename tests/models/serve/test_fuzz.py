@@ -44,7 +44,7 @@ def ask_raw(served: Hub, method: str, target: bytes, *headers: bytes) -> bytes:
     return b"".join(parts)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(paths, st.sampled_from(["GET", "HEAD", "POST", "OPTIONS"]))
 @example("/m/resolve/main/../../../secret.txt", "GET")
 @example("/m/resolve/main/..%2F..%2F..%2Fsecret.txt", "GET")
@@ -64,7 +64,7 @@ def test_any_path(place: tuple[Hub, str], path: str, method: str) -> None:
         assert b"X-Error-Message: " in head
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=40).map(lambda raw: bytes(set(raw) and (byte for byte in raw if byte not in b"\r\n\0"))),
     st.sampled_from([b"Range", b"If-Range", b"If-None-Match", b"Host", b"Authorization", b"X-Forwarded-Proto"]),
@@ -75,7 +75,7 @@ def test_any_header(place: tuple[Hub, str], value: bytes, name: bytes) -> None:
     assert int(answer[9:12]) < 500
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200) | st.text(alphabet="paths=&expand%F[]é", max_size=60).map(str.encode))
 def test_any_form(place: tuple[Hub, str], form: bytes) -> None:
     served, _ = place
