@@ -16,6 +16,7 @@ from casmodels.registry import Registry
 if TYPE_CHECKING:
     from io import BufferedReader
 
+    from casmodels.cancellation import Cancellation
     from casmodels.library.options import PullOptions
     from casmodels.results import (
         CheckoutResult,
@@ -79,13 +80,20 @@ class Store:
         self.close()
 
     def pull(
-        self, models: Sequence[str], options: PullOptions | None = None, progress: Progress | None = None
+        self,
+        models: Sequence[str],
+        options: PullOptions | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
     ) -> _Pulls:
-        """Bring models in from the Hub, a URL or this machine; what fails is a result with an error."""
+        """Bring models in from the Hub, a URL or this machine; what fails is a result with an error.
+
+        Raises InterruptedPullError when it is cancelled, of which no unfinished download is left then.
+        """
         from casmodels.library import pulling
         from casmodels.library.options import PullOptions
 
-        return pulling.pull(self._context, models, options or PullOptions(), progress)
+        return pulling.pull(self._context, models, options or PullOptions(), progress, cancellation)
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""

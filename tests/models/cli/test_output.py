@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from casmodels.cli.output import Output, Table, count, duration, moment, short_id, shown, size, some
+from casmodels.cli.output import Output, Table, count, moment, short_id, shown, some
+from casmodels.quantities import duration, size
 from casmodels.results import EntryResult
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import MODEL, VERSION
