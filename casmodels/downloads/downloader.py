@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from casmodels.downloads.download import Download, Downloaded, Outcome
 from casmodels.downloads.partials import Partial
 from casmodels.downloads.retries import RetryPolicy
+from casmodels.errors import InterruptedPullError
 from casstore.errors import StoreError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _LEAVE_SECONDS: Final = 2.0
 """How long a cancelled `Downloader` waits for its workers; one that hangs in a connect is left to end by
 itself.
 """
+_LOOK_SECONDS: Final = 0.2
+"""How often whoever waits for a file looks whether all is to stop."""
 
 
 class Downloader:
@@ -65,6 +68,7 @@ class Downloader:
         self._clock = clock
         self._lock = threading.Lock()
         self._discards = False
+        self._leave_by_seconds: float | None = None
         self._held: set[Partial] = set()
         self._connections: list[Connections] = []
         self._of_thread = threading.local()
@@ -124,7 +128,7 @@ class Downloader:
                 tasks.put(download)
             under_way = len(first)
             while under_way:
-                result = results.get()
+                result = self._next_of(results)
                 if isinstance(result, BaseException):
                     raise result
                 under_way -= 1
@@ -139,7 +143,7 @@ class Downloader:
         finally:
             for _ in threads:
                 tasks.put(None)
-            deadline = time.monotonic() + _LEAVE_SECONDS
+            deadline = self._leave_by_seconds or time.monotonic() + _LEAVE_SECONDS
             for thread in threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
             self._unlink_hung()
@@ -150,11 +154,20 @@ class Downloader:
         earlier run had begun.
         """
         self._discards = self._discards or discard
+        self._leave_by_seconds = self._leave_by_seconds or time.monotonic() + _LEAVE_SECONDS
         self._stop.set()
         with self._lock:
             connections = list(self._connections)
         for one in connections:
             one.abort()
+
+    def _next_of(self, results: queue.SimpleQueue[Outcome | BaseException]) -> Outcome | BaseException:
+        """What comes next. Raises InterruptedPullError when a worker hangs that was told to stop."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return results.get(timeout=_LOOK_SECONDS)
+            if self._leave_by_seconds is not None and time.monotonic() >= self._leave_by_seconds:
+                raise InterruptedPullError("a download that hangs was interrupted", remedy="the next run resumes")
 
     def _work(
         self,

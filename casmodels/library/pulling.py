@@ -55,6 +55,10 @@ class Pull:
         if self.cancellation is not None:
             self.cancellation.check()
 
+    def heeded(self, progress: Progress) -> Progress:
+        """A progress whose tasks `heed`."""
+        return self.cancellation.heeded(progress) if self.cancellation is not None else progress
+
     @contextlib.contextmanager
     def downloader(self, workers: int, report: DownloadReport) -> Iterator[Downloader]:
         """What fetches its files, into the store's partial files."""
@@ -96,16 +100,22 @@ def pull(
     initializer = thread_initializer() if low_priority else None
     workers = options.workers or config.workers
     coders = 1 if workers == 1 else None
-    told = progress or SilentProgress()
-    if cancellation is not None:
-        told = cancellation.heeded(told)
     results = []
     create = not options.dry_run and not options.offline
     with context.working_engine(coders, initializer, create=create) as engine:
         for model in wanted:
-            one = Pull(context, engine, model, options, workers or DEFAULT_WORKERS, initializer, told, cancellation)
+            one = Pull(
+                context,
+                engine,
+                model,
+                options,
+                workers or DEFAULT_WORKERS,
+                initializer,
+                progress or SilentProgress(),
+                cancellation,
+            )
             one.heed()
-            results.append(_pull_one(one))
+            results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
     return results
 
 
@@ -142,7 +152,8 @@ def _path_in_view(pull: Pull, result: PullResult) -> str | None:
     from casmodels.library.viewing import make_snapshot, snapshot_in_view
 
     if pull.options.view and not pull.options.dry_run:
-        return make_snapshot(pull.context, pull.engine, f"{result.name}@{result.version}", pull.progress)
+        target = f"{result.name}@{result.version}"
+        return make_snapshot(pull.context, pull.engine, target, pull.heeded(SilentProgress()))
     with pull.engine.reading() as reader:
         return snapshot_in_view(pull.engine.places, reader, result.name, Digest.parse(result.version, default=BLAKE3))
 

@@ -13,6 +13,7 @@ from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded
 from casmodels.errors import MissingUpstreamError, OfflineError
 from casmodels.library.names import Found, newest, readable, versions_of
+from casmodels.library.presence import has_all, upstream_files
 from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.results import LeftOut, PullResult, PullStatus
@@ -114,8 +115,8 @@ class HubPull:
                 tree = reader.tree(version.tree)
             except (DamagedError, NotFoundError):
                 continue  # what is pulled is stored again, the tree with it
-            chosen = self._select(_files_of(version.metadata)).chosen
-            if all(file.path in tree.by_path for file in chosen) and _has_all(reader, tree):
+            chosen = self._select(upstream_files(version.metadata)).chosen
+            if all(file.path in tree.by_path for file in chosen) and has_all(reader, tree):
                 return found
         return None
 
@@ -282,7 +283,7 @@ class HubPull:
 
     def _cached(self, reader: Reader, found: Found) -> PullResult:
         tree = reader.tree(found.version.tree)
-        selection = self._select(_files_of(found.version.metadata))
+        selection = self._select(upstream_files(found.version.metadata))
         return PullResult(
             model=self._pull.model,
             repo=self._repo,
@@ -327,18 +328,6 @@ def _whole_files(reader: Reader, tree: Digest) -> list[Entry]:
     except (DamagedError, NotFoundError):
         return []
     return [entry for entry in files if entry.blob is not None and reader.find_blob(entry.blob) is not None]
-
-
-def _has_all(reader: Reader, tree: Tree) -> bool:
-    return all(reader.find_blob(entry.blob) is not None for entry in tree.files if entry.blob is not None)
-
-
-def _files_of(metadata: Mapping[str, Any]) -> list[UpstreamFile]:
-    """The upstream listing that a version remembers."""
-    return [
-        UpstreamFile(path, entry["size"], entry.get("blob_id"), entry.get("lfs_sha256"))
-        for path, entry in metadata.get("upstream_files", {}).items()
-    ]
 
 
 def _left_out(selection: Selection) -> LeftOut:

@@ -118,6 +118,12 @@ class Store:
 
         return inventory.info(self._context, model, type)
 
+    def has(self, target: str) -> bool:
+        """Whether a version is here with every file that a pull takes by default; nobody is asked for it."""
+        from casmodels.library import presence
+
+        return presence.is_here(self._context, target)
+
     def checkpoint(
         self,
         name: str,
