@@ -90,16 +90,11 @@ def pull(
     Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError, and InvalidInputError for
     a directory with the store inside.
     """
-    from casmodels.runtime.priority import thread_initializer
-
     wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
     _refuse_store_inside(context, wanted)
     config = context.config
     options = replace(options, offline=options.offline or config.offline)
-    low_priority = config.low_priority if options.low_priority is None else options.low_priority
-    initializer = thread_initializer() if low_priority else None
-    workers = options.workers or config.workers
-    coders = 1 if workers == 1 else None
+    workers, coders, initializer = threads_of(context, options)
     results = []
     create = not options.dry_run and not options.offline
     with context.working_engine(coders, initializer, create=create) as engine:
@@ -109,7 +104,7 @@ def pull(
                 engine,
                 model,
                 options,
-                workers or DEFAULT_WORKERS,
+                workers,
                 initializer,
                 progress or SilentProgress(),
                 cancellation,
@@ -117,6 +112,16 @@ def pull(
             one.heed()
             results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
     return results
+
+
+def threads_of(context: Context, options: PullOptions) -> tuple[int, int | None, Callable[[], None] | None]:
+    """How many files at once, how many coders (None: one per core), and what each thread begins with."""
+    from casmodels.runtime.priority import thread_initializer
+
+    config = context.config
+    low_priority = config.low_priority if options.low_priority is None else options.low_priority
+    workers = options.workers or config.workers
+    return workers or DEFAULT_WORKERS, 1 if workers == 1 else None, thread_initializer() if low_priority else None
 
 
 def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:

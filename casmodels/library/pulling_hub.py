@@ -108,6 +108,8 @@ class HubPull:
         """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
         for found in readable(reader, self._name):
             version = found.version
+            if commit is not None and "upstream_files" not in version.metadata:
+                continue  # it was taken in from a folder: nobody has seen yet what belongs to it
             asked = (version.metadata.get("requested_revision"), version.revision)
             if version.revision != commit if commit is not None else self._revision not in asked:
                 continue

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RemoveResult,
         RepairResult,
         StatsResult,
+        TakeInResult,
         VerifyResult,
         VersionResult,
         ViewResult,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     _Versions: TypeAlias = list[VersionResult]
     _Names: TypeAlias = list[str]
     _Pulls: TypeAlias = list[PullResult]
+    _TakeIns: TypeAlias = list[TakeInResult]
 
 
 class Store:
@@ -94,6 +96,30 @@ class Store:
         from casmodels.library.options import PullOptions
 
         return pulling.pull(self._context, models, options or PullOptions(), progress, cancellation)
+
+    def take_in(
+        self,
+        folder: Path,
+        options: PullOptions | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> _TakeIns:
+        """Save the models of a folder that another program kept under their Hub ids; nothing there is written to.
+
+        Raises NotFoundError or InvalidInputError for a folder that cannot be one, InterruptedPullError.
+        """
+        from casmodels.cancellation import Cancellation
+        from casmodels.library import taking_in
+        from casmodels.library.options import PullOptions
+        from casmodels.progress import SilentProgress
+
+        return taking_in.take_in(
+            self._context,
+            folder,
+            options or PullOptions(),
+            progress or SilentProgress(),
+            cancellation or Cancellation(),
+        )
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from casmodels import config as configuration
 from casmodels.addresses import UrlModel, parse_model
@@ -19,8 +20,11 @@ from casmodels.manager.background import Background
 from casmodels.manager.reporting import LoopReport, ProgressCallback
 from casmodels.manager.results import DownloadResult
 from casmodels.registry import Registry
-from casmodels.results import CleanupResult, ModelResult, PullResult, PullStatus
+from casmodels.results import CleanupResult, ModelResult, PullResult, PullStatus, TakeInResult
 from casstore.errors import InvalidInputError, StoreError
+
+OLD_FOLDER: Final = "~/.cache/slice_models"
+"""Where the program kept its models that had this interface before."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +82,25 @@ class ModelDownloader:
         if isinstance(models, str):
             raise TypeError("several models are given as a list; download_model takes one")
         return [await self.download_model(model, progress=progress) for model in models]
+
+    async def take_in(
+        self, folder: str | os.PathLike[str] = OLD_FOLDER, *, progress: ProgressCallback | None = None
+    ) -> list[TakeInResult]:
+        """Save the models of a folder that another program kept under their Hub ids, and say what became of each.
+
+        Known are Hub caches, and directories that are called after a registered model or a Hub id. The folder is not
+        written to. A later download fetches only what differs or is missing. Raises NotFoundError or InvalidInputError
+        for a folder that does not exist, is empty, or holds this very store.
+        """
+        report = LoopReport(str(folder), progress)
+
+        def take_in(cancellation: Cancellation) -> list[TakeInResult]:
+            with self._store() as store:
+                return store.take_in(Path(folder), self._options, report, cancellation)
+
+        results = await self._background.run(take_in)
+        report.end()
+        return results
 
     def is_model_downloaded(self, model: str) -> bool:
         """Whether the store has a model with all the files that a download takes; nobody is asked for it."""
