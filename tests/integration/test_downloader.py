@@ -20,9 +20,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("
 ORIGINAL = "from sentence_transformers import SentenceTransformer; path = {path!r}"
 SHOW = """
 import json
-from pathlib import Path
-for given in (str(path), Path(path)):
-    print(json.dumps(SentenceTransformer(given, device="cpu").encode("a sentence").tolist()))
+print(json.dumps(SentenceTransformer(str(path), device="cpu").encode("a sentence").tolist()))
 """
 
 pytestmark = pytest.mark.torch
@@ -42,7 +40,7 @@ def run(script: str, home: Path, **variables: str) -> list[str]:
 def test_the_readmes_five_lines_give_the_originals_embedding(tmp_path: Path) -> None:
     assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
     (example,) = [one for one in EXAMPLES if "SentenceTransformer" in one]
-    assert len(example.strip().splitlines()) == 5
+    assert len([line for line in example.splitlines() if line]) == 5
     files = {path.relative_to(WEIGHTS).as_posix(): path.read_bytes() for path in WEIGHTS.rglob("*") if path.is_file()}
     with FakeHub() as hub:
         hub.add(REPO, files)
