@@ -22,6 +22,7 @@ from casmodels.manager.results import DownloadResult
 from casmodels.registry import Registry
 from casmodels.results import CleanupResult, ModelResult, PullResult, PullStatus, TakeInResult
 from casstore.errors import InvalidInputError, StoreError
+from casstore.layout import Layout
 
 OLD_FOLDER: Final = "~/.cache/slice_models"
 """Where the program kept its models that had this interface before."""
@@ -35,7 +36,8 @@ class ModelDownloader:
     ``cache_dir`` is a directory for a store of its own (``store``) and its view (``store-view``); without it they are
     where the configuration says. One model is downloaded at a time, in the order in which they were asked for, also
     when several tasks ask at once, and by ``workers`` threads: as many as the configuration says, else one.
-    ``low_priority`` None is what the configuration says: yes, unless it was changed. Raises ConfigurationError.
+    ``low_priority`` None is what the configuration says: yes, unless it was changed. Raises ConfigurationError,
+    InvalidInputError.
     """
 
     def __init__(
@@ -48,6 +50,11 @@ class ModelDownloader:
     ) -> None:
         store = Path(cache_dir) / "store" if cache_dir is not None else None
         self._config = configuration.load(store=store)
+        if cache_dir is not None and Layout(self._config.store_path.parent).mark.exists():
+            raise InvalidInputError(
+                f"{cache_dir} is a store itself",
+                remedy="name the directory above it, or set CASMODELS_HOME to the store",
+            )
         self._registry = registry if registry is not None else Registry.from_config(self._config)
         self._options = PullOptions(
             workers=_checked_workers(workers) or self._config.workers or 1, low_priority=low_priority, view=True
@@ -81,7 +88,8 @@ class ModelDownloader:
         """One model after the other, with the results in their order; one that fails does not stop the next."""
         if isinstance(models, str):
             raise TypeError("several models are given as a list; download_model takes one")
-        return [await self.download_model(model, progress=progress) for model in models]
+        named = [_checked_name(model) for model in models]
+        return [await self.download_model(model, progress=progress) for model in named]
 
     async def take_in(
         self, folder: str | os.PathLike[str] = OLD_FOLDER, *, progress: ProgressCallback | None = None
@@ -103,7 +111,7 @@ class ModelDownloader:
         return results
 
     def is_model_downloaded(self, model: str) -> bool:
-        """Whether the store has a model with all the files that a download takes; nobody is asked for it."""
+        """Whether the store has all files that a download of an alias, id or name takes; nobody is asked for it."""
         with self._store() as store:
             return store.has(_checked_name(model))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,10 +24,13 @@ class LoopReport:
     """A `casmodels.progress.Progress` for one download; made in the event loop's thread, used from others.
 
     The callback hears of it 20 times a second at most. One that raises is not called again: the exception goes to the
-    event loop's exception handler, which logs it unless the program says otherwise, and the download goes on.
+    event loop's exception handler, which logs it unless the program says otherwise, and the download goes on. Raises
+    TypeError for one that cannot be called so.
     """
 
     def __init__(self, model: str, callback: ProgressCallback | None) -> None:
+        if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+            raise TypeError("progress is a plain function that is called as progress(model, done_bytes, total_bytes)")
         self._model = model
         self._callback = callback
         self._loop = asyncio.get_running_loop()

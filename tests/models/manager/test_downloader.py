@@ -107,6 +107,9 @@ def test_what_is_no_name_at_all_is_an_error_of_the_caller(downloader: ModelDownl
         downloader.is_model_downloaded(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="as a list"):
         asyncio.run(downloader.download_multiple_models("ada-002"))
+    with pytest.raises(TypeError, match="a model is named by a str"):
+        asyncio.run(downloader.download_multiple_models(["ada-002", wrong]))  # type: ignore[list-item]
+    assert downloader.list_models() == []
 
 
 def test_a_wrong_byte_fails_and_the_next_download_mends_it(downloader: ModelDownloader, hub: FakeHub) -> None:
@@ -229,6 +232,13 @@ def test_a_directory_that_is_a_file_fails_with_a_sentence(environment: dict[str,
         assert result.status == "failed"
         assert "unexpected" not in (result.error or "")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_store_is_not_made_in_a_store(downloader: ModelDownloader, hub: FakeHub, cache: Path) -> None:
+    hub.add(MINILM, FILES)
+    download(downloader)
+    with pytest.raises(InvalidInputError, match="is a store itself"):
+        ModelDownloader(cache_dir=cache / "store")
 
 
 def test_wrong_settings_are_refused_at_once(environment: dict[str, str], tmp_path: Path) -> None:

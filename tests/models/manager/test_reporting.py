@@ -85,6 +85,17 @@ def test_a_callback_that_raises_is_told_once_and_the_download_goes_on(
     assert record.exc_info[0] is ZeroDivisionError
 
 
+async def asynchronous(model: str, done_bytes: int, total_bytes: int | None) -> None:
+    """What would never be awaited."""
+
+
+@pytest.mark.parametrize("wrong", [7, "show", asynchronous])
+def test_what_cannot_be_called_as_progress_is_refused(downloader: ModelDownloader, hub: FakeHub, wrong: object) -> None:
+    with pytest.raises(TypeError, match="progress is a plain function"):
+        download(downloader, wrong)  # type: ignore[arg-type]
+    assert hub.seen == []
+
+
 def test_a_callback_sees_the_context_of_who_asked(downloader: ModelDownloader, hub: FakeHub) -> None:
     hub.add(REPO, FILES)
     request = contextvars.ContextVar("request", default="")
