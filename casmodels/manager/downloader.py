@@ -152,7 +152,7 @@ class ModelDownloader:
             _log.exception("downloading a model failed unexpectedly")
             result = DownloadResult(model, PullStatus.FAILED, error=f"unexpected error: {_told(error)}")
         result = replace(result, duration_seconds=time.monotonic() - begun)
-        _log_result(result)
+        _log_result(result, is_wanted=not cancellation.is_asked)
         return result
 
 
@@ -187,11 +187,11 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _log_result(result: DownloadResult) -> None:
+def _log_result(result: DownloadResult, *, is_wanted: bool) -> None:
     log_event(
         {
             "logger": __name__,
-            "level": "error" if result.error is not None else "info",
+            "level": "error" if result.error is not None and is_wanted else "info",
             "model": _without_secrets(result.model),
             "status": result.status.value,
             "path": str(result.path) if result.path is not None else None,

@@ -76,7 +76,9 @@ def check_it_can_be_had_again(downloader: ModelDownloader, hub: FakeHub) -> None
     ],
     ids=["in the middle of a stalled file", "of one that trickles", "before its first byte", "between two tries"],
 )
-def test_while_a_file_comes(downloader: ModelDownloader, hub: FakeHub, cache: Path, fault: Fault) -> None:
+def test_while_a_file_comes(
+    downloader: ModelDownloader, hub: FakeHub, cache: Path, caplog: pytest.LogCaptureFixture, fault: Fault
+) -> None:
     before = set(threading.enumerate())
     hub.add(REPO, FILES)
     hub.fault(f"{REPO}/model.safetensors", fault)
@@ -84,7 +86,11 @@ def test_while_a_file_comes(downloader: ModelDownloader, hub: FakeHub, cache: Pa
     def is_under_way() -> bool:
         return bool(hub.downloads("model.safetensors"))
 
-    assert cancel_when(downloader, is_under_way) < SOON_SECONDS
+    with caplog.at_level("INFO", "casmodels"):
+        assert cancel_when(downloader, is_under_way) < SOON_SECONDS
+    # Whoever cancels needs no alarm.
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "the download was cancelled" in caplog.text
     check_nothing_is_left(downloader, cache, before)
     check_it_can_be_had_again(downloader, hub)
 
