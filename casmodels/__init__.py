@@ -12,13 +12,26 @@ from casmodels.release import __version__
 
 if TYPE_CHECKING:
     from casmodels.library import PullOptions, Store
+    from casmodels.manager import DownloadResult, ModelDownloader
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
 
-__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError", "__version__"]
+__all__ = [
+    "DownloadResult",
+    "ModelDownloader",
+    "ModelSpec",
+    "ModelType",
+    "PullOptions",
+    "Registry",
+    "Store",
+    "StoreError",
+    "__version__",
+]
 
 _HOMES = {
+    "DownloadResult": "casmodels.manager.results",
+    "ModelDownloader": "casmodels.manager.downloader",
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",

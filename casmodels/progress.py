@@ -28,10 +28,11 @@ class Progress(Protocol):
     def log(self, event: Mapping[str, object]) -> None:
         """Something happened that belongs into a log.
 
-        ``text`` says it to people; ``logger`` (``casmodels.pull``) and ``level`` (``debug``, ``info``,
-        ``warning``, ``error``; info if missing) sort it. A file's download has ``model``, ``status``
-        (``completed``, ``cached``, ``failed``), ``path``, ``size_bytes``, ``duration_seconds`` and ``error``
-        (None, or a sentence).
+        ``text`` says it to people (if missing, a sentence is made of the fields); ``logger`` (``casmodels.pull``)
+        and ``level`` (``debug``, ``info``, ``warning``, ``error``; info if missing) sort it. A file's download has
+        ``model``, ``status`` (``completed``, ``cached``, ``failed``), ``path``, ``size_bytes``,
+        ``duration_seconds`` and ``error`` (None, or a sentence). No field may be called as an attribute of
+        `logging.LogRecord`.
         """
 
 

@@ -92,7 +92,7 @@ class Registry:
         return registry
 
     def __iter__(self) -> Iterator[ModelSpec]:
-        return iter(self._specs.values())
+        return iter(tuple(self._specs.values()))  # another thread may register one meanwhile
 
     def __len__(self) -> int:
         return len(self._specs)

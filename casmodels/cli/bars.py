@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from casmodels.cli.output import shown, size
+from casmodels.cli.output import shown
 from casmodels.progress import Progress, SilentProgress
+from casmodels.quantities import size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Drawing
@@ -143,6 +144,6 @@ def shortened(label: str, most: int) -> str:
 
 
 def _write(event: Mapping[str, object]) -> None:
-    from casmodels.cli.logs import write_event
+    from casmodels.events import log_event
 
-    write_event(event)
+    log_event(event)

@@ -12,8 +12,9 @@ from casmodels.cli.arguments import DryRun, OptionalName, OptionalTarget
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, Table, count, duration, short_id, size, some
+from casmodels.cli.output import Output, Table, count, short_id, some
 from casmodels.cli.session import Session, UsageError
+from casmodels.quantities import duration, size
 
 if TYPE_CHECKING:
     from casmodels.results import (

@@ -12,8 +12,9 @@ from casmodels.cli.command import Command
 from casmodels.cli.completion import complete_target
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, Table, count, short_id, size
+from casmodels.cli.output import Output, Table, count, short_id
 from casmodels.cli.session import Session
+from casmodels.quantities import size
 
 if TYPE_CHECKING:
     from casmodels.results import Change, DiffResult, FileDiff, TensorDiff

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from casmodels.cli.output import duration, shown, size
-
-_FIELDS = "fields"
+from casmodels.cli.output import shown
+from casmodels.events import FIELDS
 
 
 def configure(*, verbosity: int, as_json: bool, quiet: bool = False) -> None:
@@ -26,26 +24,6 @@ def configure(*, verbosity: int, as_json: bool, quiet: bool = False) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
-
-
-def write_event(event: Mapping[str, object]) -> None:
-    """Log what the library reported (casmodels.progress says which keys an event has)."""
-    fields = {key: value for key, value in event.items() if key not in ("text", "logger", "level")}
-    level = logging.getLevelNamesMapping().get(str(event.get("level", "info")).upper(), logging.INFO)
-    text = str(event["text"]) if "text" in event else _sentence(fields)
-    logging.getLogger(str(event.get("logger", "casmodels"))).log(level, "%s", text, extra={_FIELDS: fields})
-
-
-def _sentence(fields: Mapping[str, object]) -> str:
-    words = [str(fields[key]) for key in ("model", "status", "path") if fields.get(key) is not None]
-    size_bytes, seconds = fields.get("size_bytes"), fields.get("duration_seconds")
-    if isinstance(size_bytes, int):
-        words.append(size(size_bytes))
-    if isinstance(seconds, int | float):
-        words.append(f"in {duration(seconds)}")
-    if fields.get("error") is not None:
-        words.append(f"({fields['error']})")
-    return " ".join(words)
 
 
 class _StderrHandler(logging.Handler):
@@ -70,7 +48,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "text": record.getMessage(),
         }
-        line.update(getattr(record, _FIELDS, {}))
+        line.update(getattr(record, FIELDS, {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

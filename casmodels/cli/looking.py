@@ -11,8 +11,9 @@ from casmodels.cli.arguments import OptionalTarget, Target
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Table, size, write_out_bytes
+from casmodels.cli.output import Table, write_out_bytes
 from casmodels.cli.session import Session, UsageError
+from casmodels.quantities import size
 from casmodels.results import EntryResult, ModelResult
 
 app = typer.Typer(rich_markup_mode=None)

@@ -17,35 +17,12 @@ from typing import Any, Final, Literal
 from casstore.errors import FailedError
 
 _LAST_COLUMN_CHARACTERS: Final = 10
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # EINVAL is what Windows says of a pipe that nobody reads any more.
 _CLOSED = {errno.EPIPE, errno.EINVAL, errno.EBADF} if os.name == "nt" else {errno.EPIPE, errno.EBADF}
 
 
 class ClosedOutputError(Exception):
     """Whoever read stdout has gone, as in ``| head -1``: there is nobody left to answer."""
-
-
-def size(size_bytes: int) -> str:
-    """Bytes for people: ``86.7 MiB``."""
-    if abs(size_bytes) < 1024:
-        return f"{size_bytes} B"
-    value = float(size_bytes)
-    for unit in _UNITS:
-        if abs(value) < 1023.95 or unit == _UNITS[-1]:
-            return f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("the last unit takes everything")
-
-
-def duration(seconds: float) -> str:
-    """A time span for people: ``0.8 s``, ``2 min 5 s``, ``3 h 10 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest_seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def short_id(version: str) -> str:
@@ -178,9 +155,10 @@ class Output:
     def _tell(self, level: str, text: str) -> None:
         if self.log_json:
             from casmodels.cli import logs
+            from casmodels.events import log_event
 
             logs.configure(verbosity=0, as_json=True)
-            logs.write_event({"logger": "casmodels.cli", "level": level, "text": text})
+            log_event({"logger": "casmodels.cli", "level": level, "text": text})
         else:
             write_err(f"error: {text}" if level == "error" else text)
 

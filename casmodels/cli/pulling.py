@@ -12,8 +12,9 @@ from casmodels.cli.arguments import DryRun, Model, Sources, check_word
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit, exit_of_all
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, count, duration, size, some
+from casmodels.cli.output import Output, count, some
 from casmodels.cli.session import Session, UsageError
+from casmodels.quantities import duration, size
 from casmodels.results import PullResult, PullStatus
 
 app = typer.Typer(rich_markup_mode=None)

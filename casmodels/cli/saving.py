@@ -12,8 +12,9 @@ from casmodels.cli.arguments import Force, Name, Target, check_word
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, count, duration, short_id, size, some, write_err
+from casmodels.cli.output import Output, count, short_id, some, write_err
 from casmodels.cli.session import Session, UsageError
+from casmodels.quantities import duration, size
 
 if TYPE_CHECKING:
     from casmodels.results import CheckoutResult, CheckpointResult

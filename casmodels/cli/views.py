@@ -16,8 +16,9 @@ from casmodels.cli.arguments import Target, Targets, ViewPath
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, count, size, some, write_out_bytes
+from casmodels.cli.output import Output, count, some, write_out_bytes
 from casmodels.cli.session import Session, UsageError
+from casmodels.quantities import size
 
 if TYPE_CHECKING:
     from casmodels.results import ViewResult

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -22,6 +23,7 @@ from requests.utils import get_auth_from_url
 from casmodels.downloads.download import Download, Location
 from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import TransientError, asked_seconds, is_transient
+from casmodels.downloads.sockets import Sockets
 from casmodels.errors import NetworkError, UpstreamError
 from casmodels.release import user_agent
 from casstore.errors import InvalidInputError
@@ -83,13 +85,6 @@ class Stream:
             raise TransientError(f"the connection to {self.host} broke") from error
         return data or b""
 
-    def abort(self) -> None:
-        """Wake a `read` in another thread; its bytes must not be trusted any more."""
-        try:
-            self._response.raw.shutdown()
-        except (ValueError, RuntimeError, OSError):
-            return
-
     def close(self) -> None:
         """Give the connection back, or close it when the body was not read to its end."""
         self._response.close()
@@ -101,7 +96,8 @@ class Connections:
     def __init__(self, connect_seconds: float, stall_seconds: float) -> None:
         self._timeouts = (connect_seconds, stall_seconds)
         self._session = _Session()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=1, max_retries=0)
+        self._sockets = Sockets()
+        adapter = _Adapter(self._sockets)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._session.headers.clear()
@@ -120,6 +116,10 @@ class Connections:
             if validator is not None:
                 headers["If-Range"] = validator
         return Stream(self._follow(download, location, headers), offset, self._timeouts[1])
+
+    def abort(self) -> None:
+        """Wake whoever waits for an answer or its bytes in another thread; they must not be trusted any more."""
+        self._sockets.shut()
 
     def close(self) -> None:
         """Close every connection."""
@@ -184,6 +184,38 @@ class Connections:
             raise _connection_failure(error, host) from error
         except (requests.exceptions.RequestException, UnicodeError) as error:
             raise InvalidInputError(f"{download.name}: the URL cannot be used") from error
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps one connection per host, and notes each connection's socket."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> urllib3.connectionpool.ConnectionPool:
+        pool = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        if isinstance(pool, urllib3.HTTPConnectionPool) and not issubclass(pool.ConnectionCls, _Noted):
+            pool.ConnectionCls = type("Noted", (_Noted, pool.ConnectionCls), {"sockets": self._sockets})
+        return pool
+
+
+class _Noted:
+    """What is put before a class of connections, so that each of them notes its socket."""
+
+    sockets: ClassVar[Sockets]
+    sock: socket.socket | None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        if self.sock is not None:
+            self.sockets.add(self.sock)
 
 
 class _Session(requests.Session):

@@ -59,9 +59,9 @@ class Download:
 class Downloaded:
     """A whole, verified file, locked against other processes until it is let go.
 
-    Call `discard` when the bytes are safe elsewhere, or `release` to keep the file for the next run.
-    ``downloaded_bytes`` counts what came over the network in this run; ``git`` is known when it was asked
-    for.
+    Call `discard` when the bytes are safe elsewhere, `release` to keep the file for the next run, or
+    `withdraw` when nobody wants it any more. ``downloaded_bytes`` counts what came over the network in this
+    run; ``was_begun_before`` when some had come in an earlier one; ``git`` is known when it was asked for.
     """
 
     download: Download
@@ -74,6 +74,7 @@ class Downloaded:
     url: str
     disposition: str | None
     seconds: float
+    was_begun_before: bool
     _let_go: Callable[[bool], None] = field(repr=False, compare=False)
 
     def discard(self) -> None:
@@ -83,6 +84,10 @@ class Downloaded:
     def release(self) -> None:
         """Free the lock and keep the file: the next run finds it complete."""
         self._let_go(False)
+
+    def withdraw(self) -> None:
+        """Remove the file, unless an earlier run had left it unfinished: that one's work is kept."""
+        self._let_go(not self.was_begun_before)
 
 
 @dataclass(frozen=True, slots=True)

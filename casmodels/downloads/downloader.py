@@ -8,7 +8,7 @@ import queue
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Final
 from casmodels.downloads.download import Download, Downloaded, Outcome
 from casmodels.downloads.partials import Partial
 from casmodels.downloads.retries import RetryPolicy
+from casmodels.errors import InterruptedPullError
 from casstore.errors import StoreError
 
 if TYPE_CHECKING:
-    from casmodels.downloads.connections import Connections, Stream
+    from casmodels.downloads.connections import Connections
 
 _AHEAD: Final = 2
 _LEAVE_SECONDS: Final = 2.0
 """How long a cancelled `Downloader` waits for its workers; one that hangs in a connect is left to end by
 itself.
 """
+_LOOK_SECONDS: Final = 0.2
+"""How often whoever waits for a file looks whether all is to stop."""
 
 
 class Downloader:
@@ -64,7 +67,9 @@ class Downloader:
         self._jitter = jitter
         self._clock = clock
         self._lock = threading.Lock()
-        self._streams: set[Stream] = set()
+        self._discards = False
+        self._leave_by_seconds: float | None = None
+        self._held: set[Partial] = set()
         self._connections: list[Connections] = []
         self._of_thread = threading.local()
 
@@ -86,18 +91,23 @@ class Downloader:
         """
         from casmodels.downloads.transfer import Control, Transfer
 
-        control = Control(self._stop, self._wait, self._jitter, self._clock, self._retries, self._report, self._watch)
+        control = Control(self._stop, self._wait, self._jitter, self._clock, self._retries, self._report)
         partial = Partial.hold(self._directory, download, self._wait)
+        with self._lock:
+            self._held.add(partial)
         try:
             if download.still_needed is not None and not download.still_needed():
                 partial.let_go(remove=True)
                 return None
             return Transfer(download, partial, self._own_connections(), control).run()
         except BaseException:
-            partial.let_go(remove=partial.size_bytes == 0)
+            partial.let_go(remove=partial.size_bytes == 0 or self._discards_new(partial))
             raise
+        finally:
+            with self._lock:
+                self._held.discard(partial)
 
-    def fetch_all(self, downloads: Iterable[Download]) -> Iterator[Outcome]:
+    def fetch_all(self, downloads: Iterable[Download]) -> Generator[Outcome, None, None]:
         """Fetch all, giving each as it ends, in the order in which they end.
 
         At most ``workers + 2`` finished or running files exist at a time: the next begins when the caller
@@ -118,7 +128,7 @@ class Downloader:
                 tasks.put(download)
             under_way = len(first)
             while under_way:
-                result = results.get()
+                result = self._next_of(results)
                 if isinstance(result, BaseException):
                     raise result
                 under_way -= 1
@@ -133,17 +143,31 @@ class Downloader:
         finally:
             for _ in threads:
                 tasks.put(None)
-            deadline = time.monotonic() + _LEAVE_SECONDS
+            deadline = self._leave_by_seconds or time.monotonic() + _LEAVE_SECONDS
             for thread in threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
-            _release_unseen(results)
+            self._unlink_hung()
+            self._let_go_unseen(results)
 
-    def cancel(self) -> None:
-        """Stop everything soon, from any thread; partial files are kept."""
+    def cancel(self, *, discard: bool = False) -> None:
+        """Stop everything soon, from any thread. Partial files are kept; with ``discard`` only those that an
+        earlier run had begun.
+        """
+        self._discards = self._discards or discard
+        self._leave_by_seconds = self._leave_by_seconds or time.monotonic() + _LEAVE_SECONDS
         self._stop.set()
         with self._lock:
-            for stream in self._streams:
-                stream.abort()
+            connections = list(self._connections)
+        for one in connections:
+            one.abort()
+
+    def _next_of(self, results: queue.SimpleQueue[Outcome | BaseException]) -> Outcome | BaseException:
+        """What comes next. Raises InterruptedPullError when a worker hangs that was told to stop."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return results.get(timeout=_LOOK_SECONDS)
+            if self._leave_by_seconds is not None and time.monotonic() >= self._leave_by_seconds:
+                raise InterruptedPullError("a download that hangs was interrupted", remedy="the next run resumes")
 
     def _work(
         self,
@@ -171,28 +195,31 @@ class Downloader:
             self._of_thread.connections = mine
             with self._lock:
                 self._connections.append(mine)
+            if self._stop.is_set():
+                mine.abort()
         return mine
 
     def _report(self, download: Download, change_bytes: int) -> None:
         if self._progress is not None and change_bytes:
             self._progress(download, change_bytes)
 
-    @contextlib.contextmanager
-    def _watch(self, stream: Stream) -> Iterator[None]:
-        """Make a stream one that `cancel` can wake."""
+    def _discards_new(self, partial: Partial) -> bool:
+        return self._discards and not partial.was_begun_before
+
+    def _unlink_hung(self) -> None:
+        """Leave no file behind for a thread that nothing could wake, as while a host's name is resolved."""
         with self._lock:
-            self._streams.add(stream)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._streams.discard(stream)
+            hung = [partial for partial in self._held if self._discards_new(partial)]
+        for partial in hung:
+            partial.unlink()
 
-
-def _release_unseen(results: queue.SimpleQueue[Outcome | BaseException]) -> None:
-    """Free the locks of finished files that the caller never came to see."""
-    with contextlib.suppress(queue.Empty):
-        while True:
-            result = results.get_nowait()
-            if isinstance(result, Outcome) and result.downloaded is not None:
-                result.downloaded.release()
+    def _let_go_unseen(self, results: queue.SimpleQueue[Outcome | BaseException]) -> None:
+        """Free the locks of finished files that the caller never came to see."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                result = results.get_nowait()
+                if isinstance(result, Outcome) and result.downloaded is not None:
+                    if self._discards:
+                        result.downloaded.withdraw()
+                    else:
+                        result.downloaded.release()

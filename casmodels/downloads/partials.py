@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,12 @@ class Partial:
         self._descriptor = descriptor
         self._is_copy = is_copy
         self._url_digest: str | None = None
+        self._is_gone = False
+        self._going = threading.Lock()
         self.size_bytes = os.fstat(descriptor).st_size
         if not is_copy:
             self._take_over()
+        self.was_begun_before = self.size_bytes > 0
 
     @classmethod
     def hold(cls, directory: Path, download: Download, wait: Callable[[float], bool]) -> Partial:
@@ -159,15 +163,28 @@ class Partial:
 
     def let_go(self, *, remove: bool) -> None:
         """Free the lock, keeping the file or not (a copy never); again is harmless."""
-        if self._descriptor < 0:
-            return
-        descriptor, self._descriptor = self._descriptor, -1
-        try:
-            if remove or self._is_copy:
-                files.unlink(self._sidecar)
-                files.unlink(self.path)
-        finally:
-            os.close(descriptor)
+        with self._going:
+            if self._descriptor < 0:
+                return
+            descriptor, self._descriptor = self._descriptor, -1
+            try:
+                if remove or self._is_copy:
+                    self._unlink()
+            finally:
+                os.close(descriptor)
+
+    def unlink(self) -> None:
+        """Remove the file from under a thread that hangs with it; that thread frees the lock when it ends."""
+        with self._going:
+            if self._descriptor >= 0:
+                self._unlink()
+
+    def _unlink(self) -> None:
+        # Once only: another may have a file of that name by then.
+        if not self._is_gone:
+            self._is_gone = True
+            files.unlink(self._sidecar)
+            files.unlink(self.path)
 
     def _take_over(self) -> None:
         """Keep what an earlier process left where its sidecar says that it is part of the same thing."""

@@ -6,7 +6,6 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -38,7 +37,6 @@ class Control:
     clock: Callable[[], float]
     retries: RetryPolicy
     report: Callable[[Download, int], None]
-    watch: Callable[[Stream], AbstractContextManager[None]]
 
 
 class Transfer:
@@ -78,6 +76,7 @@ class Transfer:
                 url=location.url,
                 disposition=self._disposition,
                 seconds=self._control.clock() - began,
+                was_begun_before=self._partial.was_begun_before,
                 _let_go=lambda remove: self._partial.let_go(remove=remove),
             )
         raise next((error for error in errors if isinstance(error, WrongBytesError)), errors[-1])
@@ -134,10 +133,10 @@ class Transfer:
         validator = partial.validator_for(location.url)
         stream = self._connections.open(self._download, location, partial.size_bytes, validator)
         try:
-            with self._control.watch(stream):
-                self._disposition = stream.headers.get("Content-Disposition")
-                if not stream.is_complete:
-                    self._take(stream, location, validator)
+            self._check_stopped()
+            self._disposition = stream.headers.get("Content-Disposition")
+            if not stream.is_complete:
+                self._take(stream, location, validator)
         finally:
             stream.close()
 
@@ -167,7 +166,7 @@ class Transfer:
         expected_bytes = size_bytes if size_bytes is not None else stream.total_bytes
         window_began, window_bytes = self._control.clock(), 0
         while data:
-            # Bytes that were read while the stream was being aborted are not to be trusted.
+            # Bytes that were read while the connection was being aborted are not to be trusted.
             self._check_stopped()
             if expected_bytes is not None and self._partial.size_bytes + len(data) > expected_bytes:
                 raise self._wrong(location, f"goes on after its {expected_bytes} bytes")

@@ -13,7 +13,8 @@ class PullOptions:
     format; ``name`` is the name to keep the model under; ``checksum`` is ``algorithm:hex`` of the bytes as
     downloaded (one URL or file only); ``all_models`` takes the registered defaults; ``force`` fetches again
     what the store has; ``dry_run`` says what would be done; ``offline`` forbids the network;
-    ``low_priority`` runs the work at the lowest CPU and I/O priority.
+    ``low_priority`` runs the work at the lowest CPU and I/O priority; ``view`` makes the snapshot in the
+    store's own view besides.
     """
 
     revision: str | None = None
@@ -28,3 +29,4 @@ class PullOptions:
     dry_run: bool = False
     offline: bool = False
     low_priority: bool | None = None
+    view: bool = False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
@@ -20,12 +23,18 @@ from casstore.errors import InvalidInputError, StoreError, UnusableStoreError
 from casstore.refs import RefKind
 from casstore.store import Store as Engine
 
+if TYPE_CHECKING:
+    from casmodels.cancellation import Cancellation
+    from casmodels.downloads import Downloader
+    from casmodels.library.reports import DownloadReport
+
 DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One model's pull: what the user typed, what they asked for, the engine to work with, and who is told."""
+    """One model's pull: what the user typed, what they asked for, the engine to work with, who is told, who may
+    cancel it."""
 
     context: Context
     engine: Engine
@@ -34,33 +43,85 @@ class Pull:
     workers: int
     initializer: Callable[[], None] | None
     progress: Progress
+    cancellation: Cancellation | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self.cancellation is not None and self.cancellation.is_asked
+
+    def heed(self, _done_bytes: int = 0) -> None:
+        """Raise InterruptedPullError once it is cancelled; work that takes long reports to this as it goes on."""
+        if self.cancellation is not None:
+            self.cancellation.check()
+
+    def heeded(self, progress: Progress) -> Progress:
+        """A progress whose tasks `heed`."""
+        return self.cancellation.heeded(progress) if self.cancellation is not None else progress
+
+    @contextlib.contextmanager
+    def downloader(self, workers: int, report: DownloadReport) -> Iterator[Downloader]:
+        """What fetches its files, into the store's partial files."""
+        from casmodels.downloads import Downloader
+
+        with contextlib.ExitStack() as stack:
+            downloader = stack.enter_context(
+                Downloader(
+                    self.engine.layout.downloads,
+                    workers=workers,
+                    initializer=self.initializer,
+                    progress=report.advance,
+                )
+            )
+            if self.cancellation is not None:
+                stack.enter_context(self.cancellation.waking(partial(downloader.cancel, discard=True)))
+            yield downloader
 
 
-def pull(context: Context, models: Sequence[str], options: PullOptions, progress: Progress | None) -> list[PullResult]:
+def pull(
+    context: Context,
+    models: Sequence[str],
+    options: PullOptions,
+    progress: Progress | None,
+    cancellation: Cancellation | None = None,
+) -> list[PullResult]:
     """Pull models one after the other; what fails is a result with an error, and the next one is tried.
 
     Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError, and InvalidInputError for
     a directory with the store inside.
     """
-    from casmodels.runtime.priority import thread_initializer
-
     wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
     _refuse_store_inside(context, wanted)
     config = context.config
     options = replace(options, offline=options.offline or config.offline)
-    low_priority = config.low_priority if options.low_priority is None else options.low_priority
-    initializer = thread_initializer() if low_priority else None
-    workers = options.workers or config.workers
-    coders = 1 if workers == 1 else None
+    workers, coders, initializer = threads_of(context, options)
     results = []
     create = not options.dry_run and not options.offline
     with context.working_engine(coders, initializer, create=create) as engine:
         for model in wanted:
             one = Pull(
-                context, engine, model, options, workers or DEFAULT_WORKERS, initializer, progress or SilentProgress()
+                context,
+                engine,
+                model,
+                options,
+                workers,
+                initializer,
+                progress or SilentProgress(),
+                cancellation,
             )
-            results.append(_pull_one(one))
+            one.heed()
+            results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
     return results
+
+
+def threads_of(context: Context, options: PullOptions) -> tuple[int, int | None, Callable[[], None] | None]:
+    """How many files at once, how many coders (None: one per core), and what each thread begins with."""
+    from casmodels.runtime.priority import thread_initializer
+
+    config = context.config
+    low_priority = config.low_priority if options.low_priority is None else options.low_priority
+    workers = options.workers or config.workers
+    return workers or DEFAULT_WORKERS, 1 if workers == 1 else None, thread_initializer() if low_priority else None
 
 
 def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
@@ -78,21 +139,26 @@ def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
 
 def _pull_one(pull: Pull) -> PullResult:
     begun = time.monotonic()
+    path = None
     try:
         result = _dispatch(pull)
+        path = _path_in_view(pull, result)
     except (UnusableStoreError, InterruptedPullError):
         raise
     except StoreError as error:
         failure = ErrorResult(error.kind, error.message, error.remedy)
         result = PullResult(pull.model, None, PullStatus.FAILED, error=failure)
-    return replace(result, path=_path_in_view(pull, result), seconds=time.monotonic() - begun)
+    return replace(result, path=path, seconds=time.monotonic() - begun)
 
 
 def _path_in_view(pull: Pull, result: PullResult) -> str | None:
     if result.name is None or result.version is None:
         return None
-    from casmodels.library.viewing import snapshot_in_view
+    from casmodels.library.viewing import make_snapshot, snapshot_in_view
 
+    if pull.options.view and not pull.options.dry_run:
+        target = f"{result.name}@{result.version}"
+        return make_snapshot(pull.context, pull.engine, target, pull.heeded(SilentProgress()))
     with pull.engine.reading() as reader:
         return snapshot_in_view(pull.engine.places, reader, result.name, Digest.parse(result.version, default=BLAKE3))
 

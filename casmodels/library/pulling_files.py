@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from casmodels.addresses import UrlModel
-from casmodels.downloads import Downloader
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
@@ -53,13 +52,12 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
             )
         if pull.options.dry_run:
             return _planned(pull, name, 0, "how large a URL is shows when it is fetched")
-        report = DownloadReport(pull.progress, pull.model, source.clean_url)
-        with Downloader(
-            pull.engine.layout.downloads, workers=1, initializer=pull.initializer, progress=report.advance
-        ) as downloader:
-            outcome = next(iter(downloader.fetch_all([source.download()])))
+        report = DownloadReport(pull.progress, source.clean_url)
+        with pull.downloader(1, report) as downloader:
+            (outcome,) = downloader.fetch_all([source.download()])
             report.end(outcome.download)
             if outcome.error is not None:
+                pull.heed()
                 report.log(source.file_name(), "failed", 0, error=outcome.error.message)
                 raise outcome.error
             assert outcome.downloaded is not None
@@ -78,7 +76,10 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
                 downloaded.discard()  # the next run would find it complete, and just as wrong
                 raise
             except BaseException:
-                downloaded.release()
+                if pull.is_cancelled:
+                    downloaded.withdraw()
+                else:
+                    downloaded.release()
                 raise
             report.log(source.file_name(downloaded), "completed", downloaded.size_bytes, downloaded.seconds)
             downloaded.discard()
@@ -93,7 +94,7 @@ def pull_local(pull: Pull, path: Path) -> PullResult:
     with pull.engine.writing() as transaction:
         _check_directory_name(transaction, pull, name)
         if pull.options.checksum is not None:
-            _check_file(listing, Digest.parse(pull.options.checksum, default=SHA256))
+            _check_file(pull, listing, Digest.parse(pull.options.checksum, default=SHA256))
         if pull.options.dry_run:
             return replace(
                 _planned(pull, name, listing.size_bytes),
@@ -132,12 +133,12 @@ def _save_file(
         file_name = unpacked_name(file_name)
         unpacked = unpacking_path(pull.engine.layout.downloads, transaction.lease)
         try:
-            unpack(path, unpacked, name=pull.model)
-            stored = transaction.add_file(unpacked, file_name)
+            unpack(path, unpacked, name=pull.model, progress=pull.heed)
+            stored = transaction.add_file(unpacked, file_name, progress=pull.heed)
         finally:
             files.unlink(unpacked)
     else:
-        stored = transaction.add_file(path, file_name)
+        stored = transaction.add_file(path, file_name, progress=pull.heed)
     entry = Entry.file(file_name, stored.info.sha256, stored.info.size_bytes)
     before = newest(transaction, name)
     version = Version(
@@ -220,13 +221,14 @@ def _check_directory_name(transaction: Transaction, pull: Pull, name: str) -> No
         )
 
 
-def _check_file(listing: LocalListing, expected: Digest) -> None:
+def _check_file(pull: Pull, listing: LocalListing, expected: Digest) -> None:
     """Raise WrongBytesError unless the single file has the digest, InvalidInputError for a directory."""
     if not listing.is_file:
         raise InvalidInputError("a checksum is for a single file, and this is a directory")
     with open_source(listing.root) as source:
         hashers = BlobHashers(source.size_bytes, git=expected.algorithm != SHA256)
         for offset in range(0, source.size_bytes, _BLOCK_BYTES):
+            pull.heed()
             hashers.update(source.read_at(offset, _BLOCK_BYTES))
     actual = hashers.sha256 if expected.algorithm == SHA256 else hashers.git
     if actual != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -9,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from casmodels.config import HUB_ENDPOINT
-from casmodels.downloads import Download, Downloaded, Downloader
+from casmodels.downloads import Download, Downloaded
 from casmodels.errors import MissingUpstreamError, OfflineError
 from casmodels.library.names import Found, newest, readable, versions_of
+from casmodels.library.presence import has_all, upstream_files
 from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.results import LeftOut, PullResult, PullStatus
@@ -48,8 +50,9 @@ class HubPull:
             token=token.reveal() if token is not None else None,
             mirror=mirrors[0] if mirrors else None,
             offline=pull.options.offline,
+            cancellation=pull.cancellation,
         )
-        self._report = DownloadReport(pull.progress, pull.model, repo)
+        self._report = DownloadReport(pull.progress, pull.model)
         self._waiting: list[Downloaded] = []
         self._downloaded_bytes = 0
 
@@ -85,9 +88,9 @@ class HubPull:
                     # One at a time: another pull of the same commit may be about to make the same version.
                     version = self._save(transaction, listing, selection, fetched)
                 self._discard()
-            finally:
-                for downloaded in self._waiting:
-                    downloaded.release()
+            except BaseException:
+                self._leave(transaction)
+                raise
             return self._result(listing, selection, version, self._downloaded_bytes, transaction.added_bytes)
 
     def _select(self, files: Iterable[UpstreamFile]) -> Selection:
@@ -105,6 +108,8 @@ class HubPull:
         """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
         for found in readable(reader, self._name):
             version = found.version
+            if commit is not None and "upstream_files" not in version.metadata:
+                continue  # it was taken in from a folder: nobody has seen yet what belongs to it
             asked = (version.metadata.get("requested_revision"), version.revision)
             if version.revision != commit if commit is not None else self._revision not in asked:
                 continue
@@ -112,8 +117,8 @@ class HubPull:
                 tree = reader.tree(version.tree)
             except (DamagedError, NotFoundError):
                 continue  # what is pulled is stored again, the tree with it
-            chosen = self._select(_files_of(version.metadata)).chosen
-            if all(file.path in tree.by_path for file in chosen) and _has_all(reader, tree):
+            chosen = self._select(upstream_files(version.metadata)).chosen
+            if all(file.path in tree.by_path for file in chosen) and has_all(reader, tree):
                 return found
         return None
 
@@ -153,16 +158,15 @@ class HubPull:
             downloads[download.key] = download
         fetched: dict[str, tuple[Digest, int]] = {}
         failure: StoreError | None = None
-        with Downloader(
-            self._pull.engine.layout.downloads,
-            workers=self._pull.workers,
-            initializer=self._pull.initializer,
-            progress=self._report.advance,
-        ) as downloader:
-            for outcome in downloader.fetch_all(downloads.values()):
+        with (
+            self._pull.downloader(self._pull.workers, self._report) as downloader,
+            contextlib.closing(downloader.fetch_all(downloads.values())) as outcomes,
+        ):
+            for outcome in outcomes:
                 twins = files[outcome.download.key]
                 self._report.end(outcome.download)
                 if outcome.error is not None:
+                    self._pull.heed()
                     failure = failure or outcome.error
                     self._report.log(twins[0].path, "failed", twins[0].size_bytes, error=outcome.error.message)
                 elif outcome.downloaded is not None:
@@ -178,6 +182,18 @@ class HubPull:
             raise failure
         return fetched
 
+    def _leave(self, transaction: Transaction) -> None:
+        """Keep what is downloaded for the next run; but nothing, if this one was cancelled."""
+        while self._waiting:
+            downloaded = self._waiting.pop()
+            if self._pull.is_cancelled:
+                downloaded.withdraw()
+            else:
+                downloaded.release()
+        if self._pull.is_cancelled:
+            with contextlib.suppress(StoreError):  # gc ends the protection of what nobody works on, too
+                transaction.withdraw()
+
     def _discard(self) -> None:
         """Only when the store has the bytes for good may the downloaded files go."""
         while self._waiting:
@@ -185,7 +201,9 @@ class HubPull:
 
     def _store(self, transaction: Transaction, file: UpstreamFile, downloaded: Downloaded) -> Digest:
         self._downloaded_bytes += downloaded.downloaded_bytes
-        stored = transaction.add_file(downloaded.path, file.path, expect=file.digest or downloaded.sha256)
+        stored = transaction.add_file(
+            downloaded.path, file.path, expect=file.digest or downloaded.sha256, progress=self._pull.heed
+        )
         transaction.keep(stored.info)
         self._report.log(file.path, "completed", downloaded.size_bytes, downloaded.seconds)
         return stored.info.sha256
@@ -267,7 +285,7 @@ class HubPull:
 
     def _cached(self, reader: Reader, found: Found) -> PullResult:
         tree = reader.tree(found.version.tree)
-        selection = self._select(_files_of(found.version.metadata))
+        selection = self._select(upstream_files(found.version.metadata))
         return PullResult(
             model=self._pull.model,
             repo=self._repo,
@@ -312,18 +330,6 @@ def _whole_files(reader: Reader, tree: Digest) -> list[Entry]:
     except (DamagedError, NotFoundError):
         return []
     return [entry for entry in files if entry.blob is not None and reader.find_blob(entry.blob) is not None]
-
-
-def _has_all(reader: Reader, tree: Tree) -> bool:
-    return all(reader.find_blob(entry.blob) is not None for entry in tree.files if entry.blob is not None)
-
-
-def _files_of(metadata: Mapping[str, Any]) -> list[UpstreamFile]:
-    """The upstream listing that a version remembers."""
-    return [
-        UpstreamFile(path, entry["size"], entry.get("blob_id"), entry.get("lfs_sha256"))
-        for path, entry in metadata.get("upstream_files", {}).items()
-    ]
 
 
 def _left_out(selection: Selection) -> LeftOut:

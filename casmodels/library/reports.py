@@ -7,12 +7,11 @@ from casmodels.progress import Progress, Task
 
 
 class DownloadReport:
-    """Tells ``progress`` of the downloads of one model; ``origin`` is what people are told they come from."""
+    """Tells ``progress`` of the downloads of one model."""
 
-    def __init__(self, progress: Progress, model: str, origin: str) -> None:
+    def __init__(self, progress: Progress, model: str) -> None:
         self._progress = progress
         self._model = model
-        self._origin = origin
         self._tasks: dict[str, Task] = {}
 
     def advance(self, download: Download, change_bytes: int) -> None:
@@ -34,7 +33,6 @@ class DownloadReport:
             {
                 "logger": "casmodels.pull",
                 "level": "error" if error else "info",
-                "text": f"{self._origin}: {path} {status}" + (f": {error}" if error else ""),
                 "model": self._model,
                 "status": status,
                 "path": path,

@@ -16,6 +16,7 @@ from casmodels.registry import Registry
 if TYPE_CHECKING:
     from io import BufferedReader
 
+    from casmodels.cancellation import Cancellation
     from casmodels.library.options import PullOptions
     from casmodels.results import (
         CheckoutResult,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         RemoveResult,
         RepairResult,
         StatsResult,
+        TakeInResult,
         VerifyResult,
         VersionResult,
         ViewResult,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     _Versions: TypeAlias = list[VersionResult]
     _Names: TypeAlias = list[str]
     _Pulls: TypeAlias = list[PullResult]
+    _TakeIns: TypeAlias = list[TakeInResult]
 
 
 class Store:
@@ -79,13 +82,44 @@ class Store:
         self.close()
 
     def pull(
-        self, models: Sequence[str], options: PullOptions | None = None, progress: Progress | None = None
+        self,
+        models: Sequence[str],
+        options: PullOptions | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
     ) -> _Pulls:
-        """Bring models in from the Hub, a URL or this machine; what fails is a result with an error."""
+        """Bring models in from the Hub, a URL or this machine; what fails is a result with an error.
+
+        Raises InterruptedPullError when it is cancelled, of which no unfinished download is left then.
+        """
         from casmodels.library import pulling
         from casmodels.library.options import PullOptions
 
-        return pulling.pull(self._context, models, options or PullOptions(), progress)
+        return pulling.pull(self._context, models, options or PullOptions(), progress, cancellation)
+
+    def take_in(
+        self,
+        folder: Path,
+        options: PullOptions | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> _TakeIns:
+        """Save the models of a folder that another program kept under their Hub ids; nothing there is written to.
+
+        Raises NotFoundError or InvalidInputError for a folder that cannot be one, InterruptedPullError.
+        """
+        from casmodels.cancellation import Cancellation
+        from casmodels.library import taking_in
+        from casmodels.library.options import PullOptions
+        from casmodels.progress import SilentProgress
+
+        return taking_in.take_in(
+            self._context,
+            folder,
+            options or PullOptions(),
+            progress or SilentProgress(),
+            cancellation or Cancellation(),
+        )
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
@@ -109,6 +143,12 @@ class Store:
         from casmodels.library import inventory
 
         return inventory.info(self._context, model, type)
+
+    def has(self, target: str) -> bool:
+        """Whether a version is here with every file that a pull takes by default; nobody is asked for it."""
+        from casmodels.library import presence
+
+        return presence.is_here(self._context, target)
 
     def checkpoint(
         self,

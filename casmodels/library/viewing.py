@@ -7,7 +7,7 @@ from pathlib import Path
 
 from casmodels.library.context import Context
 from casmodels.library.names import find, stored_name
-from casmodels.progress import Progress
+from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CleanupResult, ViewResult
 from casmodels.specs import commit_of, parse_versioned
 from casmodels.views import sweeps
@@ -18,6 +18,7 @@ from casstore.catalog import Reader
 from casstore.digests import Digest
 from casstore.index.places import PlaceKind, Places
 from casstore.refs import RefKind
+from casstore.store import Store as Engine
 
 
 def view(
@@ -58,9 +59,15 @@ def show_view(context: Context, path: Path | None) -> ViewResult:
 
 def path_of(context: Context, target: str) -> str:
     """The snapshot directory of a version in the store's own view, made if needed."""
-    with context.engine().reading() as reader:
+    return make_snapshot(context, context.engine(), target, SilentProgress())
+
+
+def make_snapshot(context: Context, engine: Engine, target: str, progress: Progress) -> str:
+    """As `path_of`, by the threads of that engine."""
+    with engine.reading() as reader:
         found = find(reader, context.registry, target)
-        (snapshot,) = _hub_view(context, None).add(reader, [(found.name, found.id)]).snapshots
+        view = HubView(context.view_path, context.path, engine.places)
+        (snapshot,) = view.add(reader, [(found.name, found.id)], progress=progress).snapshots
     return str(snapshot.path)
 
 

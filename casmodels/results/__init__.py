@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
     from casmodels.results.space import CleanupResult, CompactResult, GcResult, StatsResult
+    from casmodels.results.take_ins import TakeInResult, TakeInStatus
     from casmodels.results.versions import RemoveResult, VersionResult
     from casmodels.results.views import ViewResult
 
@@ -40,6 +41,8 @@ __all__ = [
     "RepairResult",
     "SideResult",
     "StatsResult",
+    "TakeInResult",
+    "TakeInStatus",
     "TensorDiff",
     "VerifyResult",
     "VersionResult",
@@ -66,6 +69,8 @@ _HOMES = {
     "RepairResult": "checks",
     "SideResult": "diffs",
     "StatsResult": "space",
+    "TakeInResult": "take_ins",
+    "TakeInStatus": "take_ins",
     "TensorDiff": "diffs",
     "VerifyResult": "checks",
     "VersionResult": "versions",

@@ -26,6 +26,7 @@ from casstore.trees import path_bytes
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
+    from casmodels.cancellation import Cancellation
     from casmodels.sources.hub_client import HubClient
 
 HUB: Final = "hub"
@@ -45,7 +46,8 @@ class HubSource:
 
     ``endpoint`` None is the public Hub; one that is given beats ``mirror``. The token goes to the endpoint
     only. A mirror is asked first; what it says of a commit's bytes counts only where the Hub cannot be asked.
-    ``wait(seconds)`` sleeps between tries, and says whether all is to stop.
+    ``wait(seconds)`` sleeps between tries, and says whether all is to stop; ``cancellation`` does so, and ends a
+    question that hangs.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class HubSource:
         retries: RetryPolicy | None = None,
         timeout_seconds: float = 20.0,
         wait: Callable[[float], bool] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self.endpoint = _checked_url(endpoint or HUB_ENDPOINT)
         self.mirror = _checked_url(mirror) if mirror and not endpoint else None
@@ -65,7 +68,8 @@ class HubSource:
         self._offline = offline
         self._retries = retries or RetryPolicy()
         self._timeout_seconds = timeout_seconds
-        self._wait = wait or threading.Event().wait
+        self._cancellation = cancellation
+        self._wait = wait or (cancellation.wait if cancellation is not None else threading.Event().wait)
 
     def resolve(self, repo: str, revision: str = "main") -> Resolved:
         """The commit that a revision means now: one request.
@@ -178,6 +182,7 @@ class HubSource:
             timeout_seconds=min(self._timeout_seconds, _BRIEF_SECONDS) if brief else self._timeout_seconds,
             retries=replace(self._retries, attempts=2, connect_attempts=1) if brief else self._retries,
             wait=self._wait,
+            cancellation=self._cancellation,
         )
 
 

@@ -15,7 +15,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 with warnings.catch_warnings():
@@ -27,10 +27,15 @@ with warnings.catch_warnings():
 
 from casmodels.downloads.refusals import refusal
 from casmodels.downloads.retries import Attempts, RetryPolicy, TransientError, asked_seconds, is_transient
+from casmodels.downloads.sockets import Sockets
 from casmodels.errors import NetworkError, OfflineError, UpstreamError
 from casmodels.release import user_agent
 from casmodels.sources.bounds import Budget
+from casmodels.sources.questions import ask
 from casstore.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from casmodels.cancellation import Cancellation
 
 _Answer = TypeVar("_Answer")
 
@@ -40,9 +45,12 @@ _TRANSPORT_ERRORS: Final[tuple[type[Exception], ...]] = tuple(
 )
 """The base of what the library's HTTP client raises; which client that is depends on the library's release.
 """
+_CONNECTED: Final = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
+"""What the HTTP client calls the moments at which there is a socket to talk over."""
 _NOT_CONNECTED: Final = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError"})
 
 _asking: contextvars.ContextVar[Budget | None] = contextvars.ContextVar("asking", default=None)
+_noting: contextvars.ContextVar[Sockets | None] = contextvars.ContextVar("noting", default=None)
 
 
 class HubClient:
@@ -57,6 +65,7 @@ class HubClient:
         retries: RetryPolicy,
         wait: Callable[[float], bool],
         jitter: Callable[[], float] = random.random,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._token = token
@@ -64,6 +73,7 @@ class HubClient:
         self._retries = retries
         self._wait = wait
         self._jitter = jitter
+        self._cancellation = cancellation
         self._api = _Api(endpoint, token)
 
     def info(self, repo: str, revision: str, *, with_files: bool) -> ModelInfo:
@@ -101,8 +111,7 @@ class HubClient:
     def _ask_once(self, what: str, repo: str, call: Callable[[], _Answer]) -> _Answer:
         host = urlsplit(self._endpoint).hostname
         try:
-            with _quietly(Budget(host)):
-                return call()
+            return self._answer(Budget(host), call)
         except HfHubHTTPError as error:
             status, headers = error.response.status_code, error.response.headers
             if is_transient(status):
@@ -131,6 +140,19 @@ class HubClient:
             connected = type(error).__name__ not in _NOT_CONNECTED
             reason = f"{host} gave no answer" if connected else f"no connection to {host}"
             raise TransientError(reason, connected=connected) from error
+
+    def _answer(self, budget: Budget, call: Callable[[], _Answer]) -> _Answer:
+        if self._cancellation is None:
+            with _quietly(budget):
+                return call()
+        sockets = Sockets()
+
+        def question() -> _Answer:
+            _noting.set(sockets)  # of this thread, which asks nothing else
+            with _quietly(budget):
+                return call()
+
+        return ask(question, sockets, self._cancellation)
 
 
 class _Api(HfApi):
@@ -185,6 +207,21 @@ def _bound(response: Any) -> None:
     response.stream = _Bounded(response.stream, budget)
 
 
+def _note(request: Any) -> None:
+    """Called with each request before it is sent: have its connection's socket noted where that is wanted."""
+    sockets = _noting.get()
+    if sockets is None:
+        return
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event in _CONNECTED:
+            sockets.add(info["return_value"].get_extra_info("socket"))
+
+    # One of its own: nobody else's request may travel over a connection that is going to be shut.
+    request.headers["connection"] = "close"
+    request.extensions = {**request.extensions, "trace": trace}
+
+
 @contextlib.contextmanager
 def _quietly(budget: Budget) -> Iterator[None]:
     for handler in logging.getLogger(_LOGGER).handlers:
@@ -192,7 +229,7 @@ def _quietly(budget: Budget) -> Iterator[None]:
     session = get_session()
     hooks = session.event_hooks
     if _bound not in hooks["response"]:
-        session.event_hooks = {**hooks, "response": [*hooks["response"], _bound]}
+        session.event_hooks = {"request": [*hooks["request"], _note], "response": [*hooks["response"], _bound]}
     token = _asking.set(budget)
     try:
         yield

@@ -208,6 +208,19 @@ class Transaction(Reader):
         with contextlib.suppress(StoreError, OSError):
             self._unlink_sealed()
 
+    def withdraw(self) -> None:
+        """Drop what was not committed, and end at once the protection of what was kept; nothing may follow.
+
+        What was committed stays in the packs until gc, unless somebody needs it again.
+        """
+        self.abandon()
+        kept = [key for key in self._kept if self.ref(key) is not None]
+        if kept:
+            with self._engine.ledger.change() as change:
+                for key in kept:
+                    change.set_ref(key, None)
+        self._kept.clear()
+
     def _add(
         self, source: FileSource | BytesSource, name: str, label: str, expect: Digest | None, progress: Progress | None
     ) -> StoredBlob:

@@ -185,6 +185,22 @@ def test_several_commits_in_one_transaction(small_packs: Store, opened: Opener) 
     assert sound(small_packs)
 
 
+def test_what_is_withdrawn_is_neither_protected_nor_counted(small_packs: Store, opened: Opener) -> None:
+    with small_packs.writing() as transaction:
+        transaction.keep(transaction.add_bytes(noise(2, GRID_BYTES), "kept").info)
+        transaction.commit()
+        assert len(transaction.refs(RefKind.PARTIAL)) == 1
+        transaction.keep(transaction.add_bytes(noise(3, 3 * GRID_BYTES), "not committed").info)
+        transaction.withdraw()
+        assert transaction.refs(RefKind.PARTIAL) == []
+        transaction.withdraw()
+    assert sound(small_packs)
+    gc.collect(small_packs.engine)
+    assert chunks_in_packs(small_packs) == []
+    with opened().reading() as reader:
+        assert reader.refs() == []
+
+
 def test_a_commit_of_nothing_writes_nothing(store: Store) -> None:
     recording = Recording()
     journal = (store.path / "journal").read_bytes()

@@ -90,6 +90,41 @@ def test_cancel_wakes_a_stalled_stream_and_keeps_what_came(hub: FakeHub, make: M
     assert (tmp_path / "partials/key.part").read_bytes() == DATA[:1_000_000]
 
 
+@pytest.mark.parametrize("earlier_bytes", [0, 500_000])
+def test_cancel_with_discard_keeps_only_what_was_begun_before(
+    hub: FakeHub, make: Make, tmp_path: Path, earlier_bytes: int
+) -> None:
+    part = tmp_path / "partials/key.part"
+    if earlier_bytes:
+        hub.fault("/model.bin", Fault(times=1, cut=earlier_bytes))
+        hub.fault("/model.bin", Fault(times=1, status=403))
+        (outcome,) = make().fetch_all([want(hub)])
+        assert part.stat().st_size == earlier_bytes
+    hub.fault("/model.bin", Fault(stall=(1_000_000, 60)))
+    came = threading.Event()
+    downloader = make(stall_seconds=60, progress=lambda *_: came.set())
+    canceller = threading.Thread(target=lambda: (came.wait(10), downloader.cancel(discard=True)))
+    canceller.start()
+    (outcome,) = downloader.fetch_all([want(hub)])
+    canceller.join()
+    assert isinstance(outcome.error, InterruptedPullError)
+    assert [path.name for path in (tmp_path / "partials").glob("*.part")] == (["key.part"] if earlier_bytes else [])
+    if earlier_bytes:
+        assert part.read_bytes() == DATA[: part.stat().st_size]
+        assert part.stat().st_size >= earlier_bytes
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_whole_file_that_is_withdrawn_goes(hub: FakeHub, make: Make, tmp_path: Path, is_cancelled: bool) -> None:
+    downloader = make()
+    (outcome,) = downloader.fetch_all([want(hub)])
+    assert outcome.downloaded is not None
+    if is_cancelled:
+        downloader.cancel(discard=True)
+    outcome.downloaded.withdraw()
+    assert list((tmp_path / "partials").iterdir()) == []
+
+
 def test_leaving_the_loop_stops_the_rest(hub: FakeHub, make: Make, tmp_path: Path) -> None:
     downloads = many(hub, 10)
     for number in range(1, 10):
