@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,7 @@ _LowPriority = Annotated[
             "casmodels pull org/name@v2 --include '*.gguf'",
             "casmodels pull https://host/model.pt --checksum sha256:... --name mine",
             "casmodels pull ./directory --name org/name",
+            "casmodels pull --list configs/download_list.json",
         ],
         *_CODES,
     ),
@@ -58,6 +60,9 @@ def pull(
         str | None, typer.Option("--checksum", metavar="SHA256:HEX", help="Of a URL's bytes, as downloaded.")
     ] = None,
     all_models: Annotated[bool, typer.Option("--all", help="All the default models.")] = False,
+    download_list: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="What a download_list.json names.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what the store has.")] = False,
     workers: _Workers = None,
     dry_run: DryRun = False,
@@ -72,7 +77,10 @@ def pull(
     from casmodels.library.options import PullOptions
 
     wanted = list(models or ())
-    _check(wanted, all_models=all_models, name=name, checksum=checksum)
+    if download_list is not None:
+        _check_list_alone(wanted or all_models, name, checksum, revision, include, exclude, all_files)
+    else:
+        _check(wanted, all_models=all_models, name=name, checksum=checksum)
     options = PullOptions(
         revision=revision,
         include=tuple(include or ()),
@@ -89,7 +97,10 @@ def pull(
     )
     session = Session.of(context)
     with session.store() as store, session.progress() as progress:
-        results = store.pull(wanted, options, progress)
+        if download_list is not None:
+            results = store.pull_list(download_list, options, progress)
+        else:
+            results = store.pull(wanted, options, progress)
     return _finish(session.output, results, dry_run=dry_run)
 
 
@@ -112,12 +123,22 @@ def redownload(
 
 def _check(models: Sequence[str], *, all_models: bool, name: str | None, checksum: str | None) -> None:
     if not models and not all_models:
-        raise UsageError("pull needs a model", remedy="name one, as in `casmodels pull ada-002`, or say --all")
+        raise UsageError(
+            "pull needs a model", remedy="name one, as in `casmodels pull ada-002`, or say --all or --list FILE"
+        )
     if models and all_models:
         raise UsageError("--all pulls the default models and takes no others", remedy="leave one of them out")
     for option, value in (("--name", name), ("--checksum", checksum)):
         if value is not None and len(models) != 1:
             raise UsageError(f"{option} is for a single model", remedy="pull the models one by one")
+
+
+def _check_list_alone(*others: object) -> None:
+    if any(others):
+        raise UsageError(
+            "--list says what to take of each model, and takes no others",
+            remedy="beside it stand --force, --workers, --dry-run, --offline and --low-priority",
+        )
 
 
 def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> int:

@@ -39,7 +39,7 @@ def list_models(context: Context, *, available: bool, model_type: str | None) ->
             results = [_installed(context, reader, name) for name in names]
     if available:
         here = {result.repo or result.name for result in results}
-        results += [_known(spec) for spec in context.registry if spec.huggingface_id not in here]
+        results += [_known(spec) for spec in context.registry if not here & {spec.huggingface_id, spec.id}]
     return [result for result in results if wanted is None or result.type == wanted]
 
 
@@ -158,7 +158,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     return ModelResult(
         id=spec.id if spec is not None else name,
         name=name,
-        type=spec.model_type.value if spec is not None else metadata.get("type"),
+        type=metadata.get("type") or (spec.model_type.value if spec is not None else None),
         aliases=spec.aliases if spec is not None else (),
         repo=repo,
         installed=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
-from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
+from casmodels.errors import InterruptedPullError, MissingUpstreamError, NameTakenError, UnknownModelError
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
@@ -24,12 +24,23 @@ DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What to pull: what it is called in the result, the MODEL that it means, and how."""
+
+    model: str
+    address: str
+    options: PullOptions
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
-    """One model's pull: what the user typed, what they asked for, the engine to work with, and who is told."""
+    """One model's pull: what the user calls it and what that means, what they asked for, the engine to work with, and
+    who is told."""
 
     context: Context
     engine: Engine
     model: str
+    address: str
     options: PullOptions
     workers: int
     initializer: Callable[[], None] | None
@@ -37,27 +48,41 @@ class Pull:
 
 
 def pull(context: Context, models: Sequence[str], options: PullOptions, progress: Progress | None) -> list[PullResult]:
-    """Pull models one after the other; what fails is a result with an error, and the next one is tried.
+    """Pull models one after the other. Raises as `pull_all`."""
+    wanted = [spec.id for spec in context.registry] if options.all_models else models
+    return pull_all(context, [Request(model, model, options) for model in wanted], options, progress)
 
-    Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError, and InvalidInputError for
-    a directory with the store inside.
+
+def pull_all(
+    context: Context, requests: Sequence[Request], options: PullOptions, progress: Progress | None
+) -> list[PullResult]:
+    """Pull one after the other; what fails is a result with an error, and the next one is tried.
+
+    ``options`` say what is the same for all. Raises what makes all further work senseless: UnusableStoreError,
+    InterruptedPullError, and InvalidInputError for a directory with the store inside.
     """
     from casmodels.runtime.priority import thread_initializer
 
-    wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
-    _refuse_store_inside(context, wanted)
+    _refuse_store_inside(context, [request.address for request in requests])
     config = context.config
-    options = replace(options, offline=options.offline or config.offline)
+    offline = options.offline or config.offline
     low_priority = config.low_priority if options.low_priority is None else options.low_priority
     initializer = thread_initializer() if low_priority else None
     workers = options.workers or config.workers
     coders = 1 if workers == 1 else None
     results = []
-    create = not options.dry_run and not options.offline
+    create = not options.dry_run and not offline
     with context.working_engine(coders, initializer, create=create) as engine:
-        for model in wanted:
+        for request in requests:
             one = Pull(
-                context, engine, model, options, workers or DEFAULT_WORKERS, initializer, progress or SilentProgress()
+                context=context,
+                engine=engine,
+                model=request.model,
+                address=request.address,
+                options=replace(request.options, offline=offline),
+                workers=workers or DEFAULT_WORKERS,
+                initializer=initializer,
+                progress=progress or SilentProgress(),
             )
             results.append(_pull_one(one))
     return results
@@ -98,7 +123,7 @@ def _path_in_view(pull: Pull, result: PullResult) -> str | None:
 
 
 def _dispatch(pull: Pull) -> PullResult:
-    model = parse_model(pull.model)
+    model = parse_model(pull.address)
     match model:
         case UrlModel():
             from casmodels.library.pulling_files import pull_url
@@ -112,9 +137,15 @@ def _dispatch(pull: Pull) -> PullResult:
             return _pull_repo(pull, repo, revision, own=not explicit)
         case ShortName(name, revision):
             spec = pull.context.registry.find(name)
-            if spec is not None:
+            if spec is not None and not _is_own(pull, name):
                 return _pull_repo(pull, spec.huggingface_id, revision, own=False)
             return _pull_short(pull, name, revision)
+
+
+def _is_own(pull: Pull, name: str) -> bool:
+    """Whether versions are kept under that very name: as everywhere, they are meant, whatever the registry says."""
+    with pull.engine.reading() as reader:
+        return newest(reader, name) is not None
 
 
 def _pull_short(pull: Pull, name: str, revision: str | None) -> PullResult:
@@ -164,11 +195,21 @@ def check_pull_name(reader: Reader, pull: Pull, name: str, origin: str) -> None:
     kept = newest(reader, name)
     if kept is not None and origin in (kept.version.metadata.get("repo"), kept.version.source):
         return
-    check_own_name(reader, pull.context.registry, name)
+    listed = pull.options.listed
+    if not listed:
+        check_own_name(reader, pull.context.registry, name)
     if kept is not None:
-        raise InvalidInputError(
-            f"the name {name!r} is taken by versions from {kept.version.source}", remedy="choose another with --name"
+        raise NameTakenError(
+            f"the name {name!r} is taken by versions from {kept.version.source}",
+            remedy="rename the entry" if listed else "choose another with --name",
         )
+
+
+def type_metadata(reader: Reader, pull: Pull, name: str) -> dict[str, str]:
+    """What a new version says about the model's type: what this pull was told, else what the one before was."""
+    before = newest(reader, name)
+    model_type = pull.options.model_type or (before.version.metadata.get("type") if before is not None else None)
+    return {"type": model_type} if model_type is not None else {}
 
 
 def redownload(context: Context, model: str, options: PullOptions, progress: Progress | None) -> list[PullResult]:

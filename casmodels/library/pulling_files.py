@@ -14,7 +14,7 @@ from casmodels.downloads import Downloader
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
-from casmodels.library.pulling import Pull, check_pull_name
+from casmodels.library.pulling import Pull, check_pull_name, type_metadata
 from casmodels.library.reports import DownloadReport
 from casmodels.library.saving import SaveOptions, Saver
 from casmodels.results import PullResult, PullStatus
@@ -70,6 +70,7 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
                     "name": name,
                     "checksum": str(downloaded.sha256),
                     "vouched_by": "user" if source.checksum is not None else "first download",
+                    **type_metadata(transaction, pull, name),
                 }
                 result = _save_file(
                     pull, transaction, name, downloaded.path, source.file_name(downloaded), source.clean_url, metadata
@@ -173,7 +174,12 @@ def _save_file(
 def _refuse_hub_options(pull: Pull) -> None:
     """Raise InvalidInputError for a choice among a repo's files or states, rather than take everything all the same."""
     options = pull.options
-    given = {"--revision": options.revision, "--include": options.include, "--exclude": options.exclude}
+    given = {
+        "--revision": options.revision,
+        "--include": options.include,
+        "--exclude": options.exclude,
+        "files": options.files,
+    }
     for option, value in given.items():
         if value:
             raise InvalidInputError(f"{option} is for models of the Hub, and {pull.model} is none")
@@ -192,6 +198,8 @@ def _cached(pull: Pull, transaction: Transaction, name: str, source: UrlSource) 
     if found is None or pull.options.force or found.version.source != source.clean_url:
         return None
     if source.checksum is not None and found.version.metadata.get("checksum") != str(source.checksum):
+        return None
+    if pull.options.model_type not in (None, found.version.metadata.get("type")):
         return None
     tree = transaction.tree(found.version.tree)
     return PullResult(

@@ -87,6 +87,16 @@ class Store:
 
         return pulling.pull(self._context, models, options or PullOptions(), progress)
 
+    def pull_list(self, path: Path, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
+        """Bring in every model of a download list (`casmodels.configs`); what fails is a result with an error.
+
+        Raises NotFoundError, and ConfigurationError that names file, line and entry, before anything is fetched.
+        """
+        from casmodels.library import pulling_lists
+        from casmodels.library.options import PullOptions
+
+        return pulling_lists.pull_list(self._context, path, options or PullOptions(), progress)
+
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
         from casmodels.library import pulling

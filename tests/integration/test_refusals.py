@@ -208,6 +208,28 @@ def no_gzip(scene: Scene) -> None:
     scene.hub.files["/model.bin.gz"] = WEIGHTS
 
 
+def download_list(**changed: object) -> Callable[[Scene], None]:
+    """A list of one model that is right, and one that differs from it so."""
+
+    def prepare(scene: Scene) -> None:
+        url_file(scene)
+        entry = {"name": "right", "type": "audio/stt", "source": "url", "url": os.environ["URL"]}
+        models = [json.dumps(entry), json.dumps({**entry, "name": "wrong", **changed})]
+        (scene.here / "list.json").write_text('{"models": [\n' + ",\n".join(models) + "\n]}")
+
+    return prepare
+
+
+def no_json(scene: Scene) -> None:
+    (scene.here / "list.json").write_text('{"models": [\n{"name": whisper}]}')
+
+
+def right_list(scene: Scene) -> None:
+    """A disk that is full while its second model is stored."""
+    download_list()(scene)
+    on_write(disk_full)(scene)
+
+
 @dataclass(frozen=True)
 class Row:
     """What is typed, how it ends, and words that the sentence has."""
@@ -252,6 +274,33 @@ ROWS = [
     Row("malformed checksum", "pull $URL --checksum zz", 2, ("zz",), url_file),
     Row("no gzip", "pull $URL.gz", 4, ("model.bin.gz is no gzip file",), no_gzip),
     Row("URL missing", "pull $URL.no", 3, ("model.bin.no",), url_file),
+    # download lists
+    Row("list that is none", "pull --list nowhere.json", 3, ("nowhere.json", "does not exist")),
+    Row("list that is a directory", "pull --list mine", 2, ("mine", "cannot be read")),
+    Row("list that is no JSON", "pull --list list.json", 2, ("list.json, line 2, column 10", "mend it"), no_json),
+    Row("list without a field", "pull --list list.json", 2, ("line 3, models[1] (wrong)",), download_list(url=[])),
+    Row("list with one more", "pull --list list.json", 2, ("unknown field 'size'", "line 3"), download_list(size=1)),
+    Row(
+        "list with a name twice",
+        "pull --list list.json",
+        2,
+        ("first in list.json, line 2",),
+        download_list(name="right"),
+    ),
+    Row("list with no type", "pull --list list.json", 2, ("type:", "audio/stt"), download_list(type="audio/x")),
+    Row("list of a checksum", "pull --list list.json", 2, ("checksum: 'zz'",), download_list(checksum="zz")),
+    Row("list of what leaves", "pull --list list.json", 2, ("name: '../x'",), download_list(name="../x")),
+    Row(
+        "list of wrong bytes",
+        "pull --list list.json",
+        1,
+        ("model.bin", "sha256:000"),
+        download_list(checksum=f"sha256:{'0' * 64}"),
+    ),
+    Row("list of a taken name", "pull --list list.json", 1, ("'mine'", "rename the entry"), download_list(name="mine")),
+    Row("list and a model", "pull mine --list list.json", 2, ("takes no others",)),
+    Row("list and a name", "pull --list list.json --name x", 2, ("takes no others",)),
+    Row("disk full in a list", "pull --list list.json", 5, ("no space left", "free some space"), right_list),
     # what a server lists
     Row("path up", "pull org/hostile", 6, ("../x",), listed("../x")),
     Row("absolute path", "pull org/hostile", 6, ("/etc/x",), listed("/etc/x")),

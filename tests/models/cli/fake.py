@@ -109,6 +109,7 @@ DIFF = DiffResult(
 )
 ANSWERS: dict[str, Any] = {
     "pull": [PULLED],
+    "pull_list": [PULLED],
     "redownload": [PULLED],
     "list": [MODEL],
     "aliases": {"ada-002": "embedding-ada-002"},

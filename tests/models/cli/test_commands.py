@@ -30,6 +30,7 @@ STATS = {
 }  # fmt: skip
 DOCUMENTS: list[tuple[str, set[str]]] = [
     ("pull ada-002", PULL),
+    ("pull --list list.json", PULL),
     ("redownload ada-002", PULL),
     ("list", MODEL),
     ("list --available --type text-embedding", MODEL),
