@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, tee
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
-from casmodels.specs import ModelSpec, parse_model_type
+from casmodels.specs import ModelSpec, parse_model_type, type_of_pipeline
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -158,7 +158,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     return ModelResult(
         id=spec.id if spec is not None else name,
         name=name,
-        type=metadata.get("type") or (spec.model_type.value if spec is not None else None),
+        type=type_of(metadata, spec),
         aliases=spec.aliases if spec is not None else (),
         repo=repo,
         installed=True,
@@ -172,6 +172,13 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
     )
+
+
+def type_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
+    """What a model does: as its version says, else its spec, else the tag of its card."""
+    known = metadata.get("type") or (spec.model_type if spec is not None else None)
+    found = known or type_of_pipeline(metadata.get("pipeline_tag"))
+    return str(found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, NameTakenError, UnknownModelError
+from casmodels.families import FAMILIES
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
+from casmodels.specs import ModelSpec
 from casstore.catalog import Reader
 from casstore.digests import BLAKE3, Digest
 from casstore.errors import InvalidInputError, StoreError, UnusableStoreError
@@ -49,7 +51,7 @@ class Pull:
 
 def pull(context: Context, models: Sequence[str], options: PullOptions, progress: Progress | None) -> list[PullResult]:
     """Pull models one after the other. Raises as `pull_all`."""
-    wanted = [spec.id for spec in context.registry] if options.all_models else models
+    wanted = [spec.id for spec in context.registry if spec not in FAMILIES] if options.all_models else models
     return pull_all(context, [Request(model, model, options) for model in wanted], options, progress)
 
 
@@ -138,8 +140,16 @@ def _dispatch(pull: Pull) -> PullResult:
         case ShortName(name, revision):
             spec = pull.context.registry.find(name)
             if spec is not None and not _is_own(pull, name):
-                return _pull_repo(pull, spec.huggingface_id, revision, own=False)
+                return _pull_repo(_only_files(pull, spec), spec.huggingface_id, revision, own=False)
             return _pull_short(pull, name, revision)
+
+
+def _only_files(pull: Pull, spec: ModelSpec) -> Pull:
+    """A pull of the files that a spec names, unless the user chooses others."""
+    options = pull.options
+    if options.include or options.exclude or options.all_files or options.files:
+        return pull
+    return replace(pull, options=replace(options, files=spec.files))
 
 
 def _is_own(pull: Pull, name: str) -> bool:

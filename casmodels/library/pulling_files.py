@@ -12,6 +12,7 @@ from typing import Any
 from casmodels.addresses import UrlModel
 from casmodels.downloads import Downloader
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
+from casmodels.families import FAMILIES
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
 from casmodels.library.pulling import Pull, check_pull_name, type_metadata
@@ -219,7 +220,7 @@ def _check_directory_name(transaction: Transaction, pull: Pull, name: str) -> No
     """A directory may stand in for a repo of the Hub (that is how a hub is filled), but not for an alias."""
     check_name(name)
     spec = pull.context.registry.find(name)
-    if spec is not None and spec.huggingface_id != name:
+    if spec is not None and spec not in FAMILIES and spec.huggingface_id != name:
         raise NameTakenError(f"the name {name!r} is an alias of {spec.huggingface_id}", remedy="choose another --name")
     before = newest(transaction, name)
     if before is not None and before.version.metadata.get("kind") != "directory":
