@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from casmodels.addresses import UrlModel, parse_model
-from casmodels.configs.json_file import JsonFile, checked_text, read_json, shown, write_json
+from casmodels.configs.json_file import JsonFile, checked_text, json_bytes, read_json, shown, write_file
 from casmodels.configs.names import checked_name, is_name
 from casmodels.errors import ConfigurationError
 from casmodels.specs import ModelType, parse_model_type
@@ -87,7 +87,12 @@ def read_download_list(path: Path) -> tuple[DownloadEntry, ...]:
 
 def write_download_list(path: Path, entries: Sequence[DownloadEntry]) -> None:
     """Write a list in one step; what is read from it again is equal."""
-    write_json(path, {"models": [entry.to_fields() for entry in entries]})
+    write_file(path, download_list_bytes(entries))
+
+
+def download_list_bytes(entries: Sequence[DownloadEntry]) -> bytes:
+    """The content of such a file."""
+    return json_bytes({"models": [entry.to_fields() for entry in entries]})
 
 
 def _entry(file: JsonFile, place: int, fields: object) -> DownloadEntry:

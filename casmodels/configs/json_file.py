@@ -98,11 +98,15 @@ def checked_text(value: object) -> str:
     return value
 
 
-def write_json(path: Path, content: object) -> None:
+def json_bytes(content: object) -> bytes:
+    """A file's content, for people to read on."""
+    return (json.dumps(content, indent=2) + "\n").encode("ascii")
+
+
+def write_file(path: Path, content: bytes) -> None:
     """Write a file in one step, and the directories above it that are missing. Raises FullError, NotWritableError."""
-    text = json.dumps(content, indent=2) + "\n"
     files.make_directory(path.parent)
-    files.write_atomically(path, text.encode("ascii"))
+    files.write_atomically(path, content)
 
 
 def _refuse_constant(name: str) -> NoReturn:

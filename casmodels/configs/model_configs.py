@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from casmodels.configs.json_file import JsonFile, checked_text, read_json, shown, write_json
+from casmodels.configs.json_file import JsonFile, checked_text, json_bytes, read_json, shown, write_file
 from casmodels.configs.names import checked_name
 from casmodels.errors import ConfigurationError
 from casmodels.specs import ModelType, parse_model_type
@@ -78,7 +78,12 @@ def read_model_configs(path: Path) -> dict[str, ModelConfig]:
 
 def write_model_configs(path: Path, configs: Mapping[str, ModelConfig]) -> None:
     """Write the file in one step; what is read from it again is equal."""
-    write_json(path, {"models": {name: config.to_fields() for name, config in configs.items()}})
+    write_file(path, model_configs_bytes(configs))
+
+
+def model_configs_bytes(configs: Mapping[str, ModelConfig]) -> bytes:
+    """The content of such a file."""
+    return json_bytes({"models": {name: config.to_fields() for name, config in configs.items()}})
 
 
 def _config(file: JsonFile, name: str, fields: object) -> ModelConfig:

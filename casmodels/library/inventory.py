@@ -106,7 +106,9 @@ def stats(context: Context, name: str | None) -> StatsResult:
         unique_bytes=usage.raw_bytes,
         stored_bytes=usage.stored_bytes,
         index_bytes=usage.index_bytes,
-        views_bytes=occupied_bytes(engine.places.all(PlaceKind.VIEW, wanted)),
+        views_bytes=occupied_bytes(
+            place for kind in (PlaceKind.VIEW, PlaceKind.CATEGORY) for place in engine.places.all(kind, wanted)
+        ),
         models=len({ref.key.name for ref in refs}),
         versions=len(refs),
         chunks=usage.chunks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from glob import escape
 from typing import Any
@@ -325,13 +325,17 @@ class HubPull:
         )
 
 
+def checksum_candidates(files: Sequence[str]) -> Sequence[str]:
+    """The files of a repo that a checksum of the repo may be of: a single one, else those of weights."""
+    return files if len(files) == 1 else [path for path in files if format_of(path, files) is not None]
+
+
 def promised_file(repo: str, options: PullOptions) -> tuple[str, Digest]:
     """The file of a repo that ``options.checksum`` is of, and the checksum.
 
     Raises InvalidInputError unless it is the only one of ``options.files``, or the only one of weights among them.
     """
-    weights = [path for path in options.files if format_of(path, options.files) is not None]
-    candidates = options.files if len(options.files) == 1 else weights
+    candidates = checksum_candidates(options.files)
     if not options.files:
         raise InvalidInputError(
             f"--checksum is for a URL or a file, and {repo} is a repo of the Hub",

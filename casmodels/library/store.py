@@ -187,6 +187,21 @@ class Store:
 
         return viewing.remove_view(self._context, models, path)
 
+    def view_categories(self, directory: Path, link: str = "auto", progress: Progress | None = None) -> ViewResult:
+        """Bring a directory to all models that are here, each in the folder of its type (`casmodels.configs.folders`).
+
+        What is the user's there stays as it is and is named.
+        """
+        from casmodels.library import shelving
+
+        return shelving.view_categories(self._context, directory, link=link, progress=progress)
+
+    def remove_categories(self, directory: Path) -> ViewResult:
+        """Take away what the store made in a view by category."""
+        from casmodels.library import shelving
+
+        return shelving.remove_categories(self._context, directory)
+
     def show_view(self, path: Path | None = None) -> ViewResult:
         """What a Hub cache holds."""
         from casmodels.library import viewing

@@ -9,7 +9,7 @@ A scene lies in ``<work>/scene``. It is kept as a template, from which it is lai
     list.json   a download list of the same model of the Hub, under a name of the user's own
 
 A second template is the first with a family of models in the store, damaged since, and `copies` of what it was
-(`damage`). The commands are run in a scene, and make `view` there.
+(`damage`). The commands are run in a scene, and make `view` or `models` there.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "verify": Command(("verify", "--data")),
     "repair": Command(("repair",)),
     "checkout": Command(("checkout", "kept@new", "out")),
+    "view-categories": Command(("view", "--layout", "categories", "models")),
     "view": Command(("view", "--all", "--path", "view")),
     "remove": Command(("remove", "many")),
     "heal": Command(("repair", "--from", "copies"), DAMAGED, heals=True),

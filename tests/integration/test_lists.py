@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from casmodels.cli.program import run
+from casmodels.configs.folders import FOLDERS
 from casmodels.configs.model_configs import read_model_configs
 from tests.hub import FakeHub
 
@@ -42,9 +43,19 @@ def test_the_examples_of_the_page_work(hub: FakeHub, capsys: pytest.CaptureFixtu
     for command in commands(PAGE):
         assert run(["-q", *command]) == 0, command
     assert Path("whisper-tiny/model.safetensors").read_bytes() == WEIGHTS
+    assert Path("models/audio/whisper/whisper-tiny/model.safetensors").read_bytes() == WEIGHTS
+    assert Path("models/vision/object_detection/yolov8n/yolov8n.pt").read_bytes() == b"detector"
     assert not Path("whisper-tiny/vocab.json").exists()
+    capsys.readouterr()
     assert run(["--json", "info", "yolov8n"]) == 0
     assert json.loads(capsys.readouterr().out)["type"] == "vision/detection"
+
+
+def test_the_table_of_folders_is_that_of_the_program() -> None:
+    told = {}
+    for types, folder in re.findall(r"^\| (`.*`) \| `([a-z_/]+)` \|$", PAGE, re.MULTILINE):
+        told |= dict.fromkeys(re.findall(r"`([a-z/-]+)`", types), folder)
+    assert told == {str(model_type): folder for model_type, folder in FOLDERS.items()}
 
 
 def test_the_example_of_configurations_is_read(tmp_path: Path) -> None:

@@ -230,6 +230,11 @@ def right_list(scene: Scene) -> None:
     on_write(disk_full)(scene)
 
 
+def wrong_configs(scene: Scene) -> None:
+    (scene.directory("shelf") / "configs").mkdir()
+    (scene.here / "shelf/configs/model_configs.json").write_text('{"models": {"x": 7}}')
+
+
 @dataclass(frozen=True)
 class Row:
     """What is typed, how it ends, and words that the sentence has."""
@@ -334,6 +339,16 @@ ROWS = [
     Row("checkout above the store", "checkout mine .", 2, ("contains the store",)),
     Row("view into the store", "view mine --path store", 2, ("inside the store",)),
     Row("somebody's Hub cache", "view mine --path theirs", 2, ("did not make",), foreign_cache),
+    # views by category
+    Row("categories nowhere", "view --layout categories", 2, ("takes one directory",)),
+    Row("categories of a model", "view --layout categories out mine", 2, ("takes one directory",)),
+    Row("no such layout", "view --layout tree out", 2, ("--layout",)),
+    Row("categories into the store", "view --layout categories store", 2, ("is the store itself",)),
+    Row("categories above the store", "view --layout categories .", 2, ("contains the store",)),
+    Row("categories at a file", "view --layout categories mine/config.json", 2, ("is a file",)),
+    Row("space short for categories", "view --layout categories out", 5, ("out", "free"), space_short),
+    Row("wrong configurations", "view --layout categories shelf", 2, ("line 1, models.x", "an object"), wrong_configs),
+    Row("categories to remove", "view --remove --layout categories mine", 3, ("mine is no view by category",)),
     # what is saved
     Row("fifo", "checkpoint a strange", 2, ("pipe", "fifo"), fifo),
     Row("socket", "checkpoint a strange", 2, ("strange/socket", "a socket"), unix_socket),

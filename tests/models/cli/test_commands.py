@@ -44,6 +44,7 @@ DOCUMENTS: list[tuple[str, set[str]]] = [
     ("view ada-002", VIEW),
     ("view", VIEW),
     ("view --remove ada-002", VIEW),
+    ("view --layout categories dir", VIEW | {"layout", "path", "folders"}),
     ("path ada-002", {"path"}),
     ("ls mine", {"path", "kind", "size_bytes", "mode", "digest", "target"}),
     ("diff mine@~1 mine", {"a", "b", "same", "files", "unchanged_files", "tensors", "unchanged_tensors"}),
