@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING
 from casmodels.release import __version__
 
 if TYPE_CHECKING:
+    from casmodels.integrity import verify_model_integrity
     from casmodels.library import PullOptions, Store
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
 
-__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError", "__version__"]
+__all__ = [
+    "ModelSpec",
+    "ModelType",
+    "PullOptions",
+    "Registry",
+    "Store",
+    "StoreError",
+    "__version__",
+    "verify_model_integrity",
+]
 
 _HOMES = {
     "ModelSpec": "casmodels.specs",
@@ -25,6 +35,7 @@ _HOMES = {
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
+    "verify_model_integrity": "casmodels.integrity",
 }
 
 

@@ -13,6 +13,7 @@ from casmodels.addresses import UrlModel
 from casmodels.downloads import Downloader
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.families import FAMILIES
+from casmodels.integrity import file_digest
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
 from casmodels.library.pulling import Pull, check_pull_name, type_metadata
@@ -25,15 +26,12 @@ from casmodels.sources.url import UrlSource
 from casstore import files
 from casstore.digests import SHA256, Digest
 from casstore.errors import InvalidInputError
-from casstore.pipeline import BlobHashers
 from casstore.refs import RefKey, RefKind, check_name
-from casstore.sources import open_source
 from casstore.transactions import Transaction
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_BLOCK_BYTES = 4 << 20
 
 
 def pull_url(pull: Pull, model: UrlModel) -> PullResult:
@@ -233,11 +231,7 @@ def _check_file(listing: LocalListing, expected: Digest) -> None:
     """Raise WrongBytesError unless the single file has the digest, InvalidInputError for a directory."""
     if not listing.is_file:
         raise InvalidInputError("a checksum is for a single file, and this is a directory")
-    with open_source(listing.root) as source:
-        hashers = BlobHashers(source.size_bytes, git=expected.algorithm != SHA256)
-        for offset in range(0, source.size_bytes, _BLOCK_BYTES):
-            hashers.update(source.read_at(offset, _BLOCK_BYTES))
-    actual = hashers.sha256 if expected.algorithm == SHA256 else hashers.git
+    actual = file_digest(listing.root, expected.algorithm)
     if actual != expected:
         raise WrongBytesError(f"{listing.root} has digest {actual}, not {expected}")
 

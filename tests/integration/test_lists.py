@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ def test_the_examples_of_the_page_work(hub: FakeHub, capsys: pytest.CaptureFixtu
     assert Path("models/vision/object_detection/yolov8n/yolov8n.pt").read_bytes() == b"detector"
     assert not Path("whisper-tiny/vocab.json").exists()
     capsys.readouterr()
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(example, {"expected_checksum": hashlib.sha256(b"{}").hexdigest()})
+    assert capsys.readouterr().out == "True\n"
     assert run(["--json", "info", "yolov8n"]) == 0
     assert json.loads(capsys.readouterr().out)["type"] == "vision/detection"
 
