@@ -31,7 +31,7 @@ class Progress(Protocol):
         ``text`` says it to people; ``logger`` (``casmodels.pull``) and ``level`` (``debug``, ``info``,
         ``warning``, ``error``; info if missing) sort it. A file's download has ``model``, ``status``
         (``completed``, ``cached``, ``failed``), ``path``, ``size_bytes``, ``duration_seconds`` and ``error``
-        (None, or a sentence).
+        (None, or a sentence). What whoever asked should know before more happens has ``model`` and ``warning``.
         """
 
 

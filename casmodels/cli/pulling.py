@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from casmodels.cli.exits import Exit, exit_of_all
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, count, duration, size, some
 from casmodels.cli.session import Session, UsageError
+from casmodels.progress import Progress, Task
 from casmodels.results import PullResult, PullStatus
 
 app = typer.Typer(rich_markup_mode=None)
@@ -97,11 +98,12 @@ def pull(
     )
     session = Session.of(context)
     with session.store() as store, session.progress() as progress:
+        warnings = Warnings(progress, session.output)
         if download_list is not None:
-            results = store.pull_list(download_list, options, progress)
+            results = store.pull_list(download_list, options, warnings)
         else:
-            results = store.pull(wanted, options, progress)
-    return _finish(session.output, results, dry_run=dry_run)
+            results = store.pull(wanted, options, warnings)
+    return _finish(session.output, results, warnings, dry_run=dry_run)
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels redownload ada-002"], *_CODES))
@@ -117,8 +119,39 @@ def redownload(
     session = Session.of(context)
     options = PullOptions(force=True, workers=workers, low_priority=low_priority)
     with session.store() as store, session.progress() as progress:
-        results = store.redownload(model, options, progress)
-    return _finish(session.output, results, dry_run=False)
+        warnings = Warnings(progress, session.output)
+        results = store.redownload(model, options, warnings)
+    return _finish(session.output, results, warnings, dry_run=False)
+
+
+class Warnings:
+    """Tells people at once what they should know before more happens, and remembers it; the rest goes to others."""
+
+    def __init__(self, progress: Progress, output: Output) -> None:
+        self._progress = progress
+        self._output = output
+        self._told: set[tuple[object, object]] = set()
+
+    def expect(self, files: int, size_bytes: int) -> None:
+        """See Progress."""
+        self._progress.expect(files, size_bytes)
+
+    def start(self, label: str, total_bytes: int | None) -> Task:
+        """See Progress."""
+        return self._progress.start(label, total_bytes)
+
+    def log(self, event: Mapping[str, object]) -> None:
+        """See Progress."""
+        if "warning" in event:
+            self.tell(event.get("model"), event["warning"])
+        else:
+            self._progress.log(event)
+
+    def tell(self, model: object, warning: object) -> None:
+        """Say it on stderr, once."""
+        if (model, warning) not in self._told:
+            self._told.add((model, warning))
+            self._output.note(f"warning: {model}: {warning}")
 
 
 def _check(models: Sequence[str], *, all_models: bool, name: str | None, checksum: str | None) -> None:
@@ -141,11 +174,11 @@ def _check_list_alone(*others: object) -> None:
         )
 
 
-def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> int:
+def _finish(output: Output, results: Sequence[PullResult], warnings: Warnings, *, dry_run: bool) -> int:
     output.report(results, lambda: _tell(output, results, dry_run=dry_run))
     for result in results:
         for warning in result.warnings:
-            output.note(f"warning: {result.model}: {warning}")
+            warnings.tell(result.model, warning)
         if result.error is not None:
             named = result.error.message
             if result.model not in named:

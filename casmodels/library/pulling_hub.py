@@ -16,6 +16,7 @@ from casmodels.library.names import Found, newest, readable, versions_of
 from casmodels.library.options import PullOptions
 from casmodels.library.pulling import Pull, type_metadata
 from casmodels.library.reports import DownloadReport
+from casmodels.licences import licence_warning
 from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile
@@ -71,11 +72,12 @@ class HubPull:
                     return self._cached(reader, complete)
         listing = self._hub.listing(resolved)
         selection = self._select(listing.files)
+        warnings = self._warnings(listing)
         self._check_promise({file.path: file.digest for file in selection.chosen if file.lfs_sha256 is not None})
         with self._pull.engine.writing() as transaction:
             wanted = [file for file in selection.chosen if self._must_fetch(transaction, file)]
             if self._pull.options.dry_run:
-                return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0)
+                return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0, warnings)
             self._check_space(wanted)
             for name in (self._name, *listing.base_models):
                 related = newest(transaction, name)
@@ -90,7 +92,16 @@ class HubPull:
             finally:
                 for downloaded in self._waiting:
                     downloaded.release()
-            return self._result(listing, selection, version, self._downloaded_bytes, transaction.added_bytes)
+            stored_bytes = transaction.added_bytes
+            return self._result(listing, selection, version, self._downloaded_bytes, stored_bytes, warnings)
+
+    def _warnings(self, listing: HubListing) -> tuple[str, ...]:
+        """What the result warns of; of the licence also now, before a byte of the model is fetched."""
+        warning = licence_warning(listing.licence)
+        if warning is None:
+            return listing.warnings
+        self._report.warn(warning)
+        return (*listing.warnings, warning)
 
     def _select(self, files: Iterable[UpstreamFile]) -> Selection:
         options = self._pull.options
@@ -306,7 +317,13 @@ class HubPull:
         )
 
     def _result(
-        self, listing: HubListing, selection: Selection, version: Found | None, downloaded_bytes: int, stored_bytes: int
+        self,
+        listing: HubListing,
+        selection: Selection,
+        version: Found | None,
+        downloaded_bytes: int,
+        stored_bytes: int,
+        warnings: tuple[str, ...],
     ) -> PullResult:
         return PullResult(
             model=self._pull.model,
@@ -321,7 +338,7 @@ class HubPull:
             downloaded_bytes=downloaded_bytes,
             stored_bytes=stored_bytes,
             vouched_by=listing.vouched_by,
-            warnings=listing.warnings,
+            warnings=warnings,
         )
 
 

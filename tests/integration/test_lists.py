@@ -55,6 +55,21 @@ def test_the_examples_of_the_page_work(hub: FakeHub, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["type"] == "vision/detection"
 
 
+def test_the_licence_is_told_once_before_the_rest(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add("openai/whisper-tiny", FILES, card={"license": "cc-by-nc-4.0"})
+    assert run(["pull", "--list", "download_list.json"]) == 0
+    told = capsys.readouterr().err
+    assert told == (
+        "warning: whisper-tiny: its licence, cc-by-nc-4.0, forbids commercial use: read it before you use the model\n"
+    )
+    assert run(["redownload", "whisper-tiny", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == told
+    assert len(json.loads(captured.out)[0]["warnings"]) == 1
+    assert run(["-q", "redownload", "whisper-tiny"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_table_of_folders_is_that_of_the_program() -> None:
     told = {}
     for types, folder in re.findall(r"^\| (`.*`) \| `([a-z_/]+)` \|$", PAGE, re.MULTILINE):
