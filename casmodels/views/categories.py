@@ -120,14 +120,9 @@ class CategoryView:
 
     def models(self) -> dict[str, str]:
         """The names of the models that lie here, and their directories from the view's own on."""
-        found = {}
-        for folder in dict.fromkeys((*FOLDERS.values(), OTHER)):
-            real = self._real(folder)
-            for place in self._places.all(PlaceKind.CATEGORY):
-                path = Path(place.path)
-                if path.parent == real and path.is_dir():
-                    found[place.name] = f"{folder}/{path.name}"
-        return found
+        folders = self._folders()
+        paths = {place.name: Path(place.path) for place in self._model_places()}
+        return {name: f"{folders[path.parent]}/{path.name}" for name, path in paths.items() if path.is_dir()}
 
     @property
     def size_bytes(self) -> int:
@@ -139,8 +134,12 @@ class CategoryView:
         folder, _, name = path.rpartition("/")
         return (self.directory / folder).resolve() / name
 
+    def _folders(self) -> dict[Path, str]:
+        """The folders of models by where they really are."""
+        return {(self.directory / folder).resolve(): folder for folder in (*FOLDERS.values(), OTHER)}
+
     def _model_places(self) -> list[Place]:
-        folders = {self._real(f"{folder}/x").parent for folder in (*FOLDERS.values(), OTHER)}
+        folders = self._folders()
         return [place for place in self._places.all(PlaceKind.CATEGORY) if Path(place.path).parent in folders]
 
     def _noted(self) -> Iterator[Place]:
@@ -165,7 +164,7 @@ class CategoryView:
     def _check_space(self, models: Sequence[Shelved], link: LinkMode) -> None:
         """Before the first byte: room for all that does not lie here yet, twice for what lies in the Hub view too
         where two files cannot share their bytes."""
-        here = {(place.name, place.version) for place in self._model_places()}
+        here = {(place.name, place.version) for place in self._model_places() if Path(place.path).is_dir()}
         in_hub = {place.name for place in self.hub_view.places()}
         copies = Copies(self._places)
         shares = can_clone(nearest_existing(self.directory.resolve()))
