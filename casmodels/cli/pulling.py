@@ -103,7 +103,7 @@ def pull(
             results = store.pull_list(download_list, options, warnings)
         else:
             results = store.pull(wanted, options, warnings)
-    return _finish(session.output, results, warnings, dry_run=dry_run)
+    return _finish(session.output, results, warnings, dry_run=dry_run, listed=download_list is not None)
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels redownload ada-002"], *_CODES))
@@ -121,7 +121,7 @@ def redownload(
     with session.store() as store, session.progress() as progress:
         warnings = Warnings(progress, session.output)
         results = store.redownload(model, options, warnings)
-    return _finish(session.output, results, warnings, dry_run=False)
+    return _finish(session.output, results, warnings)
 
 
 class Warnings:
@@ -174,8 +174,10 @@ def _check_list_alone(*others: object) -> None:
         )
 
 
-def _finish(output: Output, results: Sequence[PullResult], warnings: Warnings, *, dry_run: bool) -> int:
-    output.report(results, lambda: _tell(output, results, dry_run=dry_run))
+def _finish(
+    output: Output, results: Sequence[PullResult], warnings: Warnings, *, dry_run: bool = False, listed: bool = False
+) -> int:
+    output.report(results, lambda: _tell(output, results, dry_run=dry_run, listed=listed))
     for result in results:
         for warning in result.warnings:
             warnings.tell(result.model, warning)
@@ -187,7 +189,8 @@ def _finish(output: Output, results: Sequence[PullResult], warnings: Warnings, *
     return exit_of_all([result.error.kind if result.error is not None else None for result in results])
 
 
-def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> None:
+def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool, listed: bool) -> None:
+    more = "'files' in the list takes others" if listed else "--all-files takes all"
     for result in results:
         if result.status is PullStatus.FAILED:
             continue
@@ -195,9 +198,7 @@ def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> No
         if result.left_out.files:
             left = result.left_out
             examples = f" ({some(left.paths)})" if left.paths else ""
-            output.line(
-                f"  left out {count(left.files, 'file')}, {size(left.size_bytes)}{examples}; --all-files takes all"
-            )
+            output.line(f"  left out {count(left.files, 'file')}, {size(left.size_bytes)}{examples}; {more}")
     arrived = [result for result in results if result.status is not PullStatus.FAILED]
     if arrived and not dry_run:
         output.line(f"next: {_next_command(arrived)}")

@@ -76,7 +76,8 @@ def view(
         Link, typer.Option("--link", help="How files are made: auto reflinks where it can, and copies elsewhere.")
     ] = Link.AUTO,
     layout: Annotated[
-        Layout, typer.Option("--layout", help="categories: all models by type in a directory, named for MODEL.")
+        Layout,
+        typer.Option("--layout", help="categories: every model by type, in the directory that stands for MODEL."),
     ] = Layout.HUB,
 ) -> None:
     """Make a Hub cache of models, and print how to use it.

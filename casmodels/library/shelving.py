@@ -67,7 +67,9 @@ def view_categories(context: Context, directory: Path, *, link: str, progress: P
             for model in models
         ]
         kept = view.bring(reader, shelved, _configs(models), link=LinkMode(link), progress=progress)
-    return _result(context, view, link, kept)
+    # The configurations are there to be edited, so that they were is no news.
+    edited = str(view.directory / CONFIGS / MODEL_CONFIGS)
+    return _result(context, view, link, tuple(path for path in kept if path != edited))
 
 
 def remove_categories(context: Context, directory: Path) -> ViewResult:

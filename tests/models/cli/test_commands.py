@@ -259,3 +259,8 @@ def test_damaged_versions_are_listed_and_told(command: Runner) -> None:
         (None, 3),
     ]
     assert command("list", "--json").document[0]["damaged"] == 1
+
+
+def test_what_a_list_leaves_out_is_taken_by_its_files(command: Runner) -> None:
+    assert "tf_model.h5); --all-files takes all" in command("pull", "ada-002").out
+    assert "tf_model.h5); 'files' in the list takes others" in command("pull", "--list", "list.json").out

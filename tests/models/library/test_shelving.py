@@ -120,7 +120,7 @@ def test_the_users_configuration_says_the_type(filled: Store, models: Path) -> N
     before = configs.read_bytes()
     result = filled.view_categories(models)
     assert result.folders["btc-lstm"] == "trading/predictors/btc-lstm"
-    assert result.kept == (str(configs),)
+    assert result.kept == ()
     assert configs.read_bytes() == before
     assert not (models / "other/btc-lstm").exists()
 
