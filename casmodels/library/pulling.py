@@ -178,6 +178,8 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
         raise InvalidInputError(f"{pull.model} names one revision and --revision {given} another")
     name = pull.options.name
     with pull.engine.reading() as reader:
+        if pull.options.listed and newest(reader, pull.model) is not None:
+            name = pull.model  # a name of the user's own, which comes before the registry's
         if own and name is None:
             kept = newest(reader, repo)
             if kept is not None and kept.version.metadata.get("kind") != "hub":

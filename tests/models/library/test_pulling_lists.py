@@ -188,6 +188,23 @@ def test_a_name_that_is_taken_is_refused(store: Store, upstream: FakeHub, tmp_pa
     assert b"".join(store.cat("mine", "weights.pt")) == b"mine"
 
 
+def test_a_name_that_is_the_users_own_is_not_passed_by_for_the_registrys(
+    store: Store, upstream: FakeHub, tmp_path: Path
+) -> None:
+    """Else `checkout whisper-tiny` would give something else than what the list has just brought in."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "weights.pt").write_bytes(b"mine")
+    store.checkpoint("whisper-tiny", tmp_path / "mine")
+    (refused,) = pull(store, tmp_path, whisper())
+    assert refused.error is not None
+    assert refused.error.kind == "name-taken"
+    store.remove("whisper-tiny")
+    store.pull(["openai/whisper-tiny"], PullOptions(low_priority=False, name="whisper-tiny", include=("*.md",)))
+    (result,) = pull(store, tmp_path, whisper())
+    assert (result.name, result.error) == ("whisper-tiny", None)
+    assert b"".join(store.cat("whisper-tiny", "model.safetensors")) == WEIGHTS
+
+
 def test_a_dry_run_of_a_list_fetches_nothing(store: Store, upstream: FakeHub, tmp_path: Path) -> None:
     results = pull(store, tmp_path, whisper(), yolo(upstream), dry_run=True)
     assert [result.error for result in results] == [None, None]
