@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from casmodels.configs.download_list import DownloadEntry, read_download_list, write_download_list
@@ -192,7 +192,6 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*WHISPER, "url", "revision", "else"]), _VALUES))
 def test_any_entry_is_read_and_written_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changed: dict[str, Any]
