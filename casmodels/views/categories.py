@@ -102,7 +102,7 @@ class CategoryView:
         Raises NotFoundError when the store made nothing here.
         """
         noted = [*self._model_places(), *self._noted()]
-        if not noted:
+        if not noted and not self.hub_view.places():
             raise NotFoundError(f"{self.directory} is no view by category of this store", remedy="check the directory")
         results = [sweeps.remove_checkout(self._places, place) for place in noted]
         results.append(sweeps.remove_models(self.hub_view, self._places))

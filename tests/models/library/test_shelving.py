@@ -216,6 +216,17 @@ def test_removing_all_leaves_no_directory(filled: Store, models: Path) -> None:
     assert filled.stats().views_bytes == 0
 
 
+def test_a_removal_that_was_cut_short_is_ended(filled: Store, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled.view_categories(models)
+    with monkeypatch.context() as patch:
+        patch.setattr("casmodels.views.sweeps.remove_models", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            filled.remove_categories(models)
+    assert {path.split("/")[0] for path in paths_in(models)} == {"cache"}
+    filled.remove_categories(models)
+    assert not models.exists()
+
+
 def test_links_go_with_what_they_led_to(store: Store, tmp_path: Path, models: Path) -> None:
     (tmp_path / "run" / "deep").mkdir(parents=True)
     (tmp_path / "run" / "deep" / "a.bin").write_bytes(b"a")
