@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from casmodels.release import __version__
 
 if TYPE_CHECKING:
+    from casmodels.integrity import verify_model_integrity
     from casmodels.library import PullOptions, Store
     from casmodels.manager import DownloadResult, ModelDownloader
     from casmodels.registry import Registry
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "StoreError",
     "__version__",
+    "verify_model_integrity",
 ]
 
 _HOMES = {
@@ -38,6 +40,7 @@ _HOMES = {
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
+    "verify_model_integrity": "casmodels.integrity",
 }
 
 

@@ -31,8 +31,8 @@ class Progress(Protocol):
         ``text`` says it to people (if missing, a sentence is made of the fields); ``logger`` (``casmodels.pull``)
         and ``level`` (``debug``, ``info``, ``warning``, ``error``; info if missing) sort it. A file's download has
         ``model``, ``status`` (``completed``, ``cached``, ``failed``), ``path``, ``size_bytes``,
-        ``duration_seconds`` and ``error`` (None, or a sentence). No field may be called as an attribute of
-        `logging.LogRecord`.
+        ``duration_seconds`` and ``error`` (None, or a sentence). What whoever asked should know before more happens
+        has ``model`` and ``warning``. No field may be called as an attribute of `logging.LogRecord`.
         """
 
 

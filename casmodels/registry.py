@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from casmodels.config import Config
 from casmodels.errors import ConfigurationError, RegistryError, UnknownModelError
+from casmodels.families import FAMILIES
 from casmodels.specs import ModelSpec, ModelType
 from casstore.errors import InvalidInputError
 
@@ -55,7 +56,7 @@ DEFAULTS = (
         licence="cc-by-4.0",
     ),
 )
-"""The models that every registry knows."""
+"""The models that `pull --all` brings in."""
 
 _NEAREST = 3
 _LIKENESS = 0.6
@@ -65,12 +66,17 @@ _SHORTEST_PART = 4
 class Registry:
     """Specs by id, alias and Hub id; upper and lower case do not matter, as on the Hub."""
 
-    def __init__(self, specs: Iterable[ModelSpec] = DEFAULTS) -> None:
-        """Raises RegistryError when two of the specs claim one name."""
+    def __init__(self, specs: Iterable[ModelSpec] | None = None) -> None:
+        """None: the defaults, and besides those of families, each of which gives way as a whole to what is registered
+        under any of its names.
+
+        Raises RegistryError when two of the specs claim one name.
+        """
+        self._offered = FAMILIES if specs is None else ()
         self._specs: dict[str, ModelSpec] = {}
         self._short: dict[str, ModelSpec] = {}
         self._repos: dict[str, ModelSpec] = {}
-        for spec in specs:
+        for spec in DEFAULTS if specs is None else specs:
             self.register_model(spec)
 
     @classmethod
@@ -92,10 +98,16 @@ class Registry:
         return registry
 
     def __iter__(self) -> Iterator[ModelSpec]:
-        return iter(tuple(self._specs.values()))  # another thread may register one meanwhile
+        # A copy: another thread may register one meanwhile.
+        return iter((*self._specs.values(), *self._free()))
 
     def __len__(self) -> int:
-        return len(self._specs)
+        return len(self._specs) + len(self._free())
+
+    def _free(self) -> list[ModelSpec]:
+        """What is offered under names that nobody has claimed."""
+        taken = self._short.keys() | self._repos.keys()
+        return [spec for spec in self._offered if not taken & {name.casefold() for name in (spec.id, *spec.aliases)}]
 
     def register_model(self, spec: ModelSpec) -> None:
         """Add a spec; the very same one again changes nothing.
@@ -121,7 +133,8 @@ class Registry:
     def find(self, name: str) -> ModelSpec | None:
         """The spec of that id, alias or Hub id, or None. Of several for one Hub id, the first registered."""
         wanted = name.casefold()
-        return self._short.get(wanted) or self._repos.get(wanted)
+        free = (spec for spec in self._free() if wanted in {word.casefold() for word in (spec.id, *spec.aliases)})
+        return self._short.get(wanted) or next(free, None) or self.of_repo(name)
 
     def get(self, name: str) -> ModelSpec:
         """As `find`; raises UnknownModelError with the nearest names."""
@@ -132,7 +145,9 @@ class Registry:
 
     def of_repo(self, repo: str) -> ModelSpec | None:
         """The first spec of that Hub repository."""
-        return self._repos.get(repo.casefold())
+        wanted = repo.casefold()
+        free = (spec for spec in self._free() if spec.huggingface_id.casefold() == wanted)
+        return self._repos.get(wanted) or next(free, None)
 
     def aliases(self) -> dict[str, str]:
         """Every alias and the id that it stands for."""

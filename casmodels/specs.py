@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from casstore.errors import InvalidInputError
 from casstore.refs import check_name
+from casstore.trees import check_path
 from casstore.versions import Version
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}\Z")
@@ -18,12 +19,13 @@ _BACK = re.compile(r"~([0-9]{1,9})\Z")
 
 
 class ModelType(StrEnum):
-    """What a model does. Text first; audio and vision are families with a slash, as `audio/stt`."""
+    """What a model does. Text first; audio, vision and trading are families with a slash, as `audio/stt`."""
 
     TEXT_EMBEDDING = "text-embedding"
     CHAT_COMPLETION = "chat-completion"
     INSTRUCT = "instruct"
     TEXT_CLASSIFICATION = "text-classification"
+    TEXT_GENERATION = "text-generation"
     AUDIO_STT = "audio/stt"
     AUDIO_TTS = "audio/tts"
     AUDIO_VAD = "audio/vad"
@@ -31,13 +33,37 @@ class ModelType(StrEnum):
     VISION_EMBEDDING = "vision/embedding"
     VISION_GENERATION = "vision/generation"
     VISION_RECOGNITION = "vision/recognition"
+    TRADING_PREDICTOR = "trading/predictor"
+    TRADING_RL = "trading/rl"
+    TRADING_ANOMALY = "trading/anomaly"
+
+
+_OTHER_WORDS = {
+    "nlp/embedding": ModelType.TEXT_EMBEDDING,
+    "nlp/classifier": ModelType.TEXT_CLASSIFICATION,
+    "nlp/generator": ModelType.TEXT_GENERATION,
+}
+"""Words of the same form for the types of text."""
+
+_PIPELINES = {
+    ModelType.AUDIO_STT: ("automatic-speech-recognition",),
+    ModelType.AUDIO_TTS: ("text-to-speech", "text-to-audio"),
+    ModelType.AUDIO_VAD: ("voice-activity-detection",),
+    ModelType.VISION_DETECTION: ("object-detection", "zero-shot-object-detection"),
+    ModelType.VISION_EMBEDDING: ("image-feature-extraction", "zero-shot-image-classification"),
+    ModelType.VISION_GENERATION: ("text-to-image", "image-to-image", "unconditional-image-generation"),
+    ModelType.TEXT_EMBEDDING: ("sentence-similarity", "feature-extraction"),
+    ModelType.TEXT_CLASSIFICATION: ("text-classification", "zero-shot-classification"),
+    ModelType.TEXT_GENERATION: ("text-generation", "text2text-generation", "summarization", "translation"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What is known of a model before it is here.
 
-    ``id`` and ``aliases`` are the short names; ``huggingface_id`` is the repository on the Hub;
+    ``id`` and ``aliases`` are the short names; ``huggingface_id`` is the repository on the Hub, and ``files`` the
+    only paths of it that a pull takes (none: what a pull chooses);
     ``context_length`` is in tokens; ``parameters`` is a count such as ``23M``; ``licence`` is an SPDX id or
     the Hub's word for it. ``model_type`` may be given as its text and is called ``type`` in TOML and JSON.
     Raises InvalidInputError for a field that cannot be.
@@ -52,11 +78,15 @@ class ModelSpec:
     parameters: str | None = None
     aliases: tuple[str, ...] = ()
     licence: str | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         aliases = dict.fromkeys(alias for alias in self.aliases if alias != self.id)
         object.__setattr__(self, "model_type", parse_model_type(self.model_type))
         object.__setattr__(self, "aliases", tuple(aliases))
+        object.__setattr__(self, "files", tuple(self.files))
+        for path in self.files:
+            check_path(path)
         for word in (self.id, *self.aliases):
             if not _WORD.match(word):
                 raise InvalidInputError(
@@ -84,13 +114,14 @@ class ModelSpec:
                     raise InvalidInputError(f"the field {field!r} is missing")
             elif type(fields[field]) is not kind:
                 raise InvalidInputError(f"the field {field!r} must be {_KINDS[kind]}, not {fields[field]!r}")
-        aliases = fields.get("aliases", [])
-        assert isinstance(aliases, list)
-        if not all(isinstance(alias, str) for alias in aliases):
-            raise InvalidInputError(f"the field 'aliases' must be a list of strings, not {aliases!r}")
-        given = {field: value for field, value in fields.items() if field not in ("type", "aliases")}
+        given = {field: value for field, value in fields.items() if field != "type"}
+        for field, value in given.items():
+            if isinstance(value, list):
+                if not all(isinstance(word, str) for word in value):
+                    raise InvalidInputError(f"the field {field!r} must be a list of strings, not {value!r}")
+                given[field] = tuple(value)
         given.setdefault("name", id)
-        return cls(id=id, model_type=fields["type"], aliases=tuple(aliases), **given)  # type: ignore[arg-type]
+        return cls(id=id, model_type=fields["type"], **given)  # type: ignore[arg-type]
 
     def to_fields(self) -> dict[str, object]:
         """The fields as JSON and TOML name them, ``id`` among them."""
@@ -104,6 +135,7 @@ class ModelSpec:
             "parameters": self.parameters,
             "aliases": list(self.aliases),
             "licence": self.licence,
+            "files": list(self.files),
         }
 
 
@@ -116,14 +148,20 @@ _FIELDS: dict[str, tuple[type, bool]] = {
     "parameters": (str, False),
     "aliases": (list, False),
     "licence": (str, False),
+    "files": (list, False),
 }
 _KINDS = {str: "a string", int: "a whole number", list: "a list of strings"}
+
+
+def type_of_pipeline(tag: object) -> ModelType | None:
+    """The type of a model whose card has that pipeline tag, one of the Hub's words for tasks; None for the others."""
+    return next((model_type for model_type, tags in _PIPELINES.items() if tag in tags), None)
 
 
 def parse_model_type(text: str) -> ModelType:
     """The type of that name. Raises InvalidInputError that lists them."""
     try:
-        return ModelType(text)
+        return _OTHER_WORDS.get(text) or ModelType(text)
     except ValueError:
         known = ", ".join(ModelType)
         raise InvalidInputError(f"{text!r} is not a type of model", remedy=f"the types are {known}") from None

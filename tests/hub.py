@@ -105,7 +105,7 @@ class Repo:
     gated: bool = False
     private: bool = False
     disabled: bool = False
-    card: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=lambda: {"license": "apache-2.0"})
     tags: list[str] = field(default_factory=list)
     library: str | None = None
     pipeline_tag: str | None = None

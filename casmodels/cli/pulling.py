@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from casmodels.cli.exits import Exit, exit_of_all
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, count, some
 from casmodels.cli.session import Session, UsageError
+from casmodels.progress import Progress, Task
 from casmodels.quantities import duration, size
 from casmodels.results import PullResult, PullStatus
 
@@ -35,6 +37,7 @@ _LowPriority = Annotated[
             "casmodels pull org/name@v2 --include '*.gguf'",
             "casmodels pull https://host/model.pt --checksum sha256:... --name mine",
             "casmodels pull ./directory --name org/name",
+            "casmodels pull --list configs/download_list.json",
         ],
         *_CODES,
     ),
@@ -59,6 +62,9 @@ def pull(
         str | None, typer.Option("--checksum", metavar="SHA256:HEX", help="Of a URL's bytes, as downloaded.")
     ] = None,
     all_models: Annotated[bool, typer.Option("--all", help="All the default models.")] = False,
+    download_list: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="What a download_list.json names.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what the store has.")] = False,
     workers: _Workers = None,
     dry_run: DryRun = False,
@@ -73,7 +79,10 @@ def pull(
     from casmodels.library.options import PullOptions
 
     wanted = list(models or ())
-    _check(wanted, all_models=all_models, name=name, checksum=checksum)
+    if download_list is not None:
+        _check_list_alone(wanted or all_models, name, checksum, revision, include, exclude, all_files)
+    else:
+        _check(wanted, all_models=all_models, name=name, checksum=checksum)
     options = PullOptions(
         revision=revision,
         include=tuple(include or ()),
@@ -90,8 +99,12 @@ def pull(
     )
     session = Session.of(context)
     with session.store() as store, session.progress() as progress:
-        results = store.pull(wanted, options, progress)
-    return _finish(session.output, results, dry_run=dry_run)
+        warnings = Warnings(progress, session.output)
+        if download_list is not None:
+            results = store.pull_list(download_list, options, warnings)
+        else:
+            results = store.pull(wanted, options, warnings)
+    return _finish(session.output, results, warnings, dry_run=dry_run, listed=download_list is not None)
 
 
 @app.command(cls=Command, epilog=epilog(["casmodels redownload ada-002"], *_CODES))
@@ -107,13 +120,46 @@ def redownload(
     session = Session.of(context)
     options = PullOptions(force=True, workers=workers, low_priority=low_priority)
     with session.store() as store, session.progress() as progress:
-        results = store.redownload(model, options, progress)
-    return _finish(session.output, results, dry_run=False)
+        warnings = Warnings(progress, session.output)
+        results = store.redownload(model, options, warnings)
+    return _finish(session.output, results, warnings)
+
+
+class Warnings:
+    """Tells people at once what they should know before more happens, and remembers it; the rest goes to others."""
+
+    def __init__(self, progress: Progress, output: Output) -> None:
+        self._progress = progress
+        self._output = output
+        self._told: set[tuple[object, object]] = set()
+
+    def expect(self, files: int, size_bytes: int) -> None:
+        """See Progress."""
+        self._progress.expect(files, size_bytes)
+
+    def start(self, label: str, total_bytes: int | None) -> Task:
+        """See Progress."""
+        return self._progress.start(label, total_bytes)
+
+    def log(self, event: Mapping[str, object]) -> None:
+        """See Progress."""
+        if "warning" in event:
+            self.tell(event.get("model"), event["warning"])
+        else:
+            self._progress.log(event)
+
+    def tell(self, model: object, warning: object) -> None:
+        """Say it on stderr, once."""
+        if (model, warning) not in self._told:
+            self._told.add((model, warning))
+            self._output.note(f"warning: {model}: {warning}")
 
 
 def _check(models: Sequence[str], *, all_models: bool, name: str | None, checksum: str | None) -> None:
     if not models and not all_models:
-        raise UsageError("pull needs a model", remedy="name one, as in `casmodels pull ada-002`, or say --all")
+        raise UsageError(
+            "pull needs a model", remedy="name one, as in `casmodels pull ada-002`, or say --all or --list FILE"
+        )
     if models and all_models:
         raise UsageError("--all pulls the default models and takes no others", remedy="leave one of them out")
     for option, value in (("--name", name), ("--checksum", checksum)):
@@ -121,11 +167,21 @@ def _check(models: Sequence[str], *, all_models: bool, name: str | None, checksu
             raise UsageError(f"{option} is for a single model", remedy="pull the models one by one")
 
 
-def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> int:
-    output.report(results, lambda: _tell(output, results, dry_run=dry_run))
+def _check_list_alone(*others: object) -> None:
+    if any(others):
+        raise UsageError(
+            "--list says what to take of each model, and takes no others",
+            remedy="beside it stand --force, --workers, --dry-run, --offline and --low-priority",
+        )
+
+
+def _finish(
+    output: Output, results: Sequence[PullResult], warnings: Warnings, *, dry_run: bool = False, listed: bool = False
+) -> int:
+    output.report(results, lambda: _tell(output, results, dry_run=dry_run, listed=listed))
     for result in results:
         for warning in result.warnings:
-            output.note(f"warning: {result.model}: {warning}")
+            warnings.tell(result.model, warning)
         if result.error is not None:
             named = result.error.message
             if result.model not in named:
@@ -134,7 +190,8 @@ def _finish(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> 
     return exit_of_all([result.error.kind if result.error is not None else None for result in results])
 
 
-def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> None:
+def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool, listed: bool) -> None:
+    more = "'files' in the list takes others" if listed else "--all-files takes all"
     for result in results:
         if result.status is PullStatus.FAILED:
             continue
@@ -142,9 +199,7 @@ def _tell(output: Output, results: Sequence[PullResult], *, dry_run: bool) -> No
         if result.left_out.files:
             left = result.left_out
             examples = f" ({some(left.paths)})" if left.paths else ""
-            output.line(
-                f"  left out {count(left.files, 'file')}, {size(left.size_bytes)}{examples}; --all-files takes all"
-            )
+            output.line(f"  left out {count(left.files, 'file')}, {size(left.size_bytes)}{examples}; {more}")
     arrived = [result for result in results if result.status is not PullStatus.FAILED]
     if arrived and not dry_run:
         output.line(f"next: {_next_command(arrived)}")

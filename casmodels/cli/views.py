@@ -6,8 +6,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +44,13 @@ class Link(StrEnum):
     COPY = "copy"
 
 
+class Layout(StrEnum):
+    """How a view is laid out."""
+
+    HUB = "hub"
+    CATEGORIES = "categories"
+
+
 @app.command(
     cls=Command,
     epilog=epilog(
@@ -50,6 +58,7 @@ class Link(StrEnum):
             'eval "$(casmodels view ada-002)"',
             "eval (casmodels view ada-002 --shell fish)",
             "casmodels view ada-002 --shell powershell | Out-String | Invoke-Expression",
+            "casmodels view --layout categories ./models",
         ],
         Exit.NOT_FOUND,
         Exit.INTEGRITY,
@@ -67,17 +76,28 @@ def view(
     link: Annotated[
         Link, typer.Option("--link", help="How files are made: auto reflinks where it can, and copies elsewhere.")
     ] = Link.AUTO,
+    layout: Annotated[
+        Layout,
+        typer.Option("--layout", help="categories: every model by type, in the directory that stands for MODEL."),
+    ] = Layout.HUB,
 ) -> None:
     """Make a Hub cache of models, and print how to use it.
 
-    With no MODEL it shows the view that is there.
+    With no MODEL it shows the view that is there. With --layout categories every model that is here lies as a plain
+    directory in the folder of its type, and cache/huggingface there is a Hub cache.
     """
     session = Session.of(context)
     wanted = list(models or ())
-    if wanted and all_models:
+    if layout is Layout.CATEGORIES:
+        directory = _category_directory(wanted, path)
+    elif wanted and all_models:
         raise UsageError("--all is every model that is here and takes no others", remedy="leave one of them out")
     with session.store() as store, session.progress() as progress:
-        if remove:
+        if layout is Layout.CATEGORIES:
+            result = (
+                store.remove_categories(directory) if remove else store.view_categories(directory, link.value, progress)
+            )
+        elif remove:
             result = store.remove_view(wanted, path)
         elif wanted or all_models:
             result = store.view(wanted, path, all_models, link.value, progress)
@@ -103,11 +123,24 @@ def path(context: typer.Context, target: Target) -> None:
     session.output.answer({"path": found}, lambda: write_out_bytes([os.fsencode(found), b"\n"]))
 
 
+def _category_directory(words: Sequence[str], path: Path | None) -> Path:
+    if len(words) + (path is not None) != 1:
+        raise UsageError(
+            "--layout categories takes one directory, and every model that is here",
+            remedy="name it, as in `casmodels view --layout categories ./models`",
+        )
+    return path if path is not None else Path(words[0])
+
+
 def _tell(output: Output, result: ViewResult, *, removed: bool) -> None:
     if result.kept:
         output.note(f"kept {count(len(result.kept), 'file')} that others made: {some(result.kept)}")
+    if result.path is not None and not removed and not output.json:
+        output.note(f"{result.path}: {count(len(result.models), 'model')}, {size(result.views_bytes)}")
     if removed and not output.json:
-        output.note(f"{result.hf_home}: {count(len(result.models), 'model')} left, {size(result.views_bytes)}")
+        output.note(
+            f"{result.path or result.hf_home}: {count(len(result.models), 'model')} left, {size(result.views_bytes)}"
+        )
     if result.link == Link.HARDLINK:
         output.note("warning: a write to a hard-linked file changes every view that shares it")
 

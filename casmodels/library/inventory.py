@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, tee
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
-from casmodels.specs import ModelSpec, parse_model_type
+from casmodels.specs import ModelSpec, parse_model_type, type_of_pipeline
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -39,7 +39,7 @@ def list_models(context: Context, *, available: bool, model_type: str | None) ->
             results = [_installed(context, reader, name) for name in names]
     if available:
         here = {result.repo or result.name for result in results}
-        results += [_known(spec) for spec in context.registry if spec.huggingface_id not in here]
+        results += [_known(spec) for spec in context.registry if not here & {spec.huggingface_id, spec.id}]
     return [result for result in results if wanted is None or result.type == wanted]
 
 
@@ -106,7 +106,9 @@ def stats(context: Context, name: str | None) -> StatsResult:
         unique_bytes=usage.raw_bytes,
         stored_bytes=usage.stored_bytes,
         index_bytes=usage.index_bytes,
-        views_bytes=occupied_bytes(engine.places.all(PlaceKind.VIEW, wanted)),
+        views_bytes=occupied_bytes(
+            place for kind in (PlaceKind.VIEW, PlaceKind.CATEGORY) for place in engine.places.all(kind, wanted)
+        ),
         models=len({ref.key.name for ref in refs}),
         versions=len(refs),
         chunks=usage.chunks,
@@ -158,7 +160,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     return ModelResult(
         id=spec.id if spec is not None else name,
         name=name,
-        type=spec.model_type.value if spec is not None else metadata.get("type"),
+        type=type_of(metadata, spec),
         aliases=spec.aliases if spec is not None else (),
         repo=repo,
         installed=True,
@@ -172,6 +174,13 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
     )
+
+
+def type_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
+    """What a model does: as its version says, else its spec, else the tag of its card."""
+    known = metadata.get("type") or (spec.model_type if spec is not None else None)
+    found = known or type_of_pipeline(metadata.get("pipeline_tag"))
+    return str(found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casmodels.errors import NameTakenError, UnknownModelError, UnknownVersionError
+from casmodels.families import FAMILIES
 from casmodels.registry import Registry
 from casmodels.revisions import main_of
 from casmodels.specs import VersionedName, parse_versioned
@@ -158,11 +159,12 @@ def _removed(reader: Reader, name: str, label: str) -> list[Digest]:
 def check_own_name(reader: Reader, registry: Registry, name: str) -> str:
     """A name that the user may give to versions of their own.
 
-    Raises InvalidInputError for what cannot be a name, NameTakenError for an alias, a registered id or a Hub id.
+    The names of `FAMILIES` give way to it. Raises InvalidInputError for what cannot be a name, NameTakenError for an
+    alias, a registered id or a Hub id.
     """
     check_name(name)
     spec = registry.find(name)
-    if spec is not None:
+    if spec is not None and spec not in FAMILIES:
         raise NameTakenError(
             f"the name {name!r} is taken by the registered model {spec.id} ({spec.huggingface_id})",
             remedy="choose another name",

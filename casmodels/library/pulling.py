@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
-from casmodels.errors import InterruptedPullError, MissingUpstreamError, UnknownModelError
+from casmodels.errors import InterruptedPullError, MissingUpstreamError, NameTakenError, UnknownModelError
+from casmodels.families import FAMILIES
 from casmodels.library.context import Context
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
+from casmodels.specs import ModelSpec
 from casstore.catalog import Reader
 from casstore.digests import BLAKE3, Digest
 from casstore.errors import InvalidInputError, StoreError, UnusableStoreError
@@ -32,13 +34,23 @@ DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What to pull: what it is called in the result, the MODEL that it means, and how."""
+
+    model: str
+    address: str
+    options: PullOptions
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
-    """One model's pull: what the user typed, what they asked for, the engine to work with, who is told, who may
-    cancel it."""
+    """One model's pull: what the user calls it and what that means, what they asked for, the engine to work with, who
+    is told, who may cancel it."""
 
     context: Context
     engine: Engine
     model: str
+    address: str
     options: PullOptions
     workers: int
     initializer: Callable[[], None] | None
@@ -85,29 +97,40 @@ def pull(
     progress: Progress | None,
     cancellation: Cancellation | None = None,
 ) -> list[PullResult]:
-    """Pull models one after the other; what fails is a result with an error, and the next one is tried.
+    """Pull models one after the other. Raises as `pull_all`."""
+    wanted = [spec.id for spec in context.registry if spec not in FAMILIES] if options.all_models else models
+    return pull_all(context, [Request(model, model, options) for model in wanted], options, progress, cancellation)
 
-    Raises what makes all further work senseless: UnusableStoreError, InterruptedPullError, and InvalidInputError for
-    a directory with the store inside.
+
+def pull_all(
+    context: Context,
+    requests: Sequence[Request],
+    options: PullOptions,
+    progress: Progress | None,
+    cancellation: Cancellation | None = None,
+) -> list[PullResult]:
+    """Pull one after the other; what fails is a result with an error, and the next one is tried.
+
+    ``options`` say what is the same for all. Raises what makes all further work senseless: UnusableStoreError,
+    InterruptedPullError, and InvalidInputError for a directory with the store inside.
     """
-    wanted = [spec.id for spec in context.registry] if options.all_models else list(models)
-    _refuse_store_inside(context, wanted)
-    config = context.config
-    options = replace(options, offline=options.offline or config.offline)
+    _refuse_store_inside(context, [request.address for request in requests])
+    offline = options.offline or context.config.offline
     workers, coders, initializer = threads_of(context, options)
     results = []
-    create = not options.dry_run and not options.offline
+    create = not options.dry_run and not offline
     with context.working_engine(coders, initializer, create=create) as engine:
-        for model in wanted:
+        for request in requests:
             one = Pull(
-                context,
-                engine,
-                model,
-                options,
-                workers,
-                initializer,
-                progress or SilentProgress(),
-                cancellation,
+                context=context,
+                engine=engine,
+                model=request.model,
+                address=request.address,
+                options=replace(request.options, offline=offline),
+                workers=workers,
+                initializer=initializer,
+                progress=progress or SilentProgress(),
+                cancellation=cancellation,
             )
             one.heed()
             results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
@@ -164,7 +187,7 @@ def _path_in_view(pull: Pull, result: PullResult) -> str | None:
 
 
 def _dispatch(pull: Pull) -> PullResult:
-    model = parse_model(pull.model)
+    model = parse_model(pull.address)
     match model:
         case UrlModel():
             from casmodels.library.pulling_files import pull_url
@@ -178,9 +201,23 @@ def _dispatch(pull: Pull) -> PullResult:
             return _pull_repo(pull, repo, revision, own=not explicit)
         case ShortName(name, revision):
             spec = pull.context.registry.find(name)
-            if spec is not None:
-                return _pull_repo(pull, spec.huggingface_id, revision, own=False)
+            if spec is not None and not _is_own(pull, name):
+                return _pull_repo(_only_files(pull, spec), spec.huggingface_id, revision, own=False)
             return _pull_short(pull, name, revision)
+
+
+def _only_files(pull: Pull, spec: ModelSpec) -> Pull:
+    """A pull of the files that a spec names, unless the user chooses others."""
+    options = pull.options
+    if options.include or options.exclude or options.all_files or options.files:
+        return pull
+    return replace(pull, options=replace(options, files=spec.files))
+
+
+def _is_own(pull: Pull, name: str) -> bool:
+    """Whether versions are kept under that very name: as everywhere, they are meant, whatever the registry says."""
+    with pull.engine.reading() as reader:
+        return newest(reader, name) is not None
 
 
 def _pull_short(pull: Pull, name: str, revision: str | None) -> PullResult:
@@ -203,6 +240,8 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
         raise InvalidInputError(f"{pull.model} names one revision and --revision {given} another")
     name = pull.options.name
     with pull.engine.reading() as reader:
+        if pull.options.listed and newest(reader, pull.model) is not None:
+            name = pull.model  # a name of the user's own, which comes before the registry's
         if own and name is None:
             kept = newest(reader, repo)
             if kept is not None and kept.version.metadata.get("kind") != "hub":
@@ -230,11 +269,21 @@ def check_pull_name(reader: Reader, pull: Pull, name: str, origin: str) -> None:
     kept = newest(reader, name)
     if kept is not None and origin in (kept.version.metadata.get("repo"), kept.version.source):
         return
-    check_own_name(reader, pull.context.registry, name)
+    listed = pull.options.listed
+    if not listed:
+        check_own_name(reader, pull.context.registry, name)
     if kept is not None:
-        raise InvalidInputError(
-            f"the name {name!r} is taken by versions from {kept.version.source}", remedy="choose another with --name"
+        raise NameTakenError(
+            f"the name {name!r} is taken by versions from {kept.version.source}",
+            remedy="rename the entry" if listed else "choose another with --name",
         )
+
+
+def type_metadata(reader: Reader, pull: Pull, name: str) -> dict[str, str]:
+    """What a new version says about the model's type: what this pull was told, else what the one before was."""
+    before = newest(reader, name)
+    model_type = pull.options.model_type or (before.version.metadata.get("type") if before is not None else None)
+    return {"type": model_type} if model_type is not None else {}
 
 
 def redownload(context: Context, model: str, options: PullOptions, progress: Progress | None) -> list[PullResult]:

@@ -11,9 +11,11 @@ from typing import Any
 
 from casmodels.addresses import UrlModel
 from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
+from casmodels.families import FAMILIES
+from casmodels.integrity import file_digest
 from casmodels.library.leftovers import unpacking_path
 from casmodels.library.names import newest
-from casmodels.library.pulling import Pull, check_pull_name
+from casmodels.library.pulling import Pull, check_pull_name, type_metadata
 from casmodels.library.reports import DownloadReport
 from casmodels.library.saving import SaveOptions, Saver
 from casmodels.results import PullResult, PullStatus
@@ -23,15 +25,12 @@ from casmodels.sources.url import UrlSource
 from casstore import files
 from casstore.digests import SHA256, Digest
 from casstore.errors import InvalidInputError
-from casstore.pipeline import BlobHashers
 from casstore.refs import RefKey, RefKind, check_name
-from casstore.sources import open_source
 from casstore.transactions import Transaction
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_BLOCK_BYTES = 4 << 20
 
 
 def pull_url(pull: Pull, model: UrlModel) -> PullResult:
@@ -68,6 +67,7 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
                     "name": name,
                     "checksum": str(downloaded.sha256),
                     "vouched_by": "user" if source.checksum is not None else "first download",
+                    **type_metadata(transaction, pull, name),
                 }
                 result = _save_file(
                     pull, transaction, name, downloaded.path, source.file_name(downloaded), source.clean_url, metadata
@@ -174,7 +174,12 @@ def _save_file(
 def _refuse_hub_options(pull: Pull) -> None:
     """Raise InvalidInputError for a choice among a repo's files or states, rather than take everything all the same."""
     options = pull.options
-    given = {"--revision": options.revision, "--include": options.include, "--exclude": options.exclude}
+    given = {
+        "--revision": options.revision,
+        "--include": options.include,
+        "--exclude": options.exclude,
+        "files": options.files,
+    }
     for option, value in given.items():
         if value:
             raise InvalidInputError(f"{option} is for models of the Hub, and {pull.model} is none")
@@ -194,6 +199,8 @@ def _cached(pull: Pull, transaction: Transaction, name: str, source: UrlSource) 
         return None
     if source.checksum is not None and found.version.metadata.get("checksum") != str(source.checksum):
         return None
+    if pull.options.model_type not in (None, found.version.metadata.get("type")):
+        return None
     tree = transaction.tree(found.version.tree)
     return PullResult(
         model=pull.model,
@@ -212,7 +219,7 @@ def _check_directory_name(transaction: Transaction, pull: Pull, name: str) -> No
     """A directory may stand in for a repo of the Hub (that is how a hub is filled), but not for an alias."""
     check_name(name)
     spec = pull.context.registry.find(name)
-    if spec is not None and spec.huggingface_id != name:
+    if spec is not None and spec not in FAMILIES and spec.huggingface_id != name:
         raise NameTakenError(f"the name {name!r} is an alias of {spec.huggingface_id}", remedy="choose another --name")
     before = newest(transaction, name)
     if before is not None and before.version.metadata.get("kind") != "directory":
@@ -225,12 +232,7 @@ def _check_file(pull: Pull, listing: LocalListing, expected: Digest) -> None:
     """Raise WrongBytesError unless the single file has the digest, InvalidInputError for a directory."""
     if not listing.is_file:
         raise InvalidInputError("a checksum is for a single file, and this is a directory")
-    with open_source(listing.root) as source:
-        hashers = BlobHashers(source.size_bytes, git=expected.algorithm != SHA256)
-        for offset in range(0, source.size_bytes, _BLOCK_BYTES):
-            pull.heed()
-            hashers.update(source.read_at(offset, _BLOCK_BYTES))
-    actual = hashers.sha256 if expected.algorithm == SHA256 else hashers.git
+    actual = file_digest(listing.root, expected.algorithm, pull.heed)
     if actual != expected:
         raise WrongBytesError(f"{listing.root} has digest {actual}, not {expected}")
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from glob import escape
 from typing import Any
 
 from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded
-from casmodels.errors import MissingUpstreamError, OfflineError
+from casmodels.errors import MissingUpstreamError, OfflineError, WrongBytesError
 from casmodels.library.names import Found, newest, readable, versions_of
+from casmodels.library.options import PullOptions
 from casmodels.library.presence import has_all, upstream_files
-from casmodels.library.pulling import Pull
+from casmodels.library.pulling import Pull, type_metadata
 from casmodels.library.reports import DownloadReport
+from casmodels.licences import licence_warning
 from casmodels.results import LeftOut, PullResult, PullStatus
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile
 from casmodels.sources.selection import select_files
+from casmodels.sources.weights import format_of
 from casmodels.views.targets import alone
 from casstore.catalog import Reader
-from casstore.digests import Digest
+from casstore.digests import SHA256, Digest
 from casstore.errors import DamagedError, FullError, InvalidInputError, NotFoundError, StoreError
 from casstore.refs import RefKey, RefKind
 from casstore.transactions import Transaction
@@ -54,15 +58,13 @@ class HubPull:
         )
         self._report = DownloadReport(pull.progress, pull.model)
         self._waiting: list[Downloaded] = []
+        self._promised: tuple[str, Digest] | None = None
         self._downloaded_bytes = 0
 
     def run(self) -> PullResult:
         """Pull. Raises the errors of `HubSource` and `Downloader`, FullError, and what the engine raises."""
         if self._pull.options.checksum is not None:
-            raise InvalidInputError(
-                f"--checksum is for a URL or a file, and {self._repo} is a repo of the Hub",
-                remedy="leave it out: each file is checked against the Hub's own digest",
-            )
+            self._promised = promised_file(self._repo, self._pull.options)
         if self._pull.options.offline:
             return self._offline()
         resolved = self._hub.resolve(self._repo, self._revision)
@@ -73,10 +75,12 @@ class HubPull:
                     return self._cached(reader, complete)
         listing = self._hub.listing(resolved)
         selection = self._select(listing.files)
+        warnings = self._warnings(listing)
+        self._check_promise({file.path: file.digest for file in selection.chosen if file.lfs_sha256 is not None})
         with self._pull.engine.writing() as transaction:
             wanted = [file for file in selection.chosen if self._must_fetch(transaction, file)]
             if self._pull.options.dry_run:
-                return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0)
+                return self._result(listing, selection, None, sum(file.size_bytes for file in wanted), 0, warnings)
             self._check_space(wanted)
             for name in (self._name, *listing.base_models):
                 related = newest(transaction, name)
@@ -91,18 +95,45 @@ class HubPull:
             except BaseException:
                 self._leave(transaction)
                 raise
-            return self._result(listing, selection, version, self._downloaded_bytes, transaction.added_bytes)
+            stored_bytes = transaction.added_bytes
+            return self._result(listing, selection, version, self._downloaded_bytes, stored_bytes, warnings)
+
+    def _warnings(self, listing: HubListing) -> tuple[str, ...]:
+        """What the result warns of; of the licence also now, before a byte of the model is fetched."""
+        warning = licence_warning(listing.licence)
+        if warning is None:
+            return listing.warnings
+        self._report.warn(warning)
+        return (*listing.warnings, warning)
 
     def _select(self, files: Iterable[UpstreamFile]) -> Selection:
         options = self._pull.options
         listed = tuple(files)
-        selection = select_files(listed, options.include, options.exclude, all_files=options.all_files)
+        missing = set(options.files) - {file.path for file in listed}
+        if missing:
+            raise MissingUpstreamError(
+                f"{self._repo} has no file {min(missing)!r}", remedy="see what it has with `casmodels pull --dry-run`"
+            )
+        include = [escape(path) for path in options.files] or options.include
+        selection = select_files(listed, include, options.exclude, all_files=options.all_files)
         if listed and not selection.chosen:
             raise MissingUpstreamError(
                 f"no file of {self._repo} matches what --include and --exclude ask for",
                 remedy="patterns are those of a shell, such as '*.safetensors'",
             )
         return selection
+
+    def _check_promise(self, blobs: Mapping[str, Digest]) -> None:
+        """Raise WrongBytesError when the file that the user has a checksum of is, as far as is known, another."""
+        if self._promised is None:
+            return
+        path, expected = self._promised
+        actual = blobs.get(path, expected)
+        if actual != expected:
+            raise WrongBytesError(
+                f"{path} of {self._repo} has the digest {actual}, not {expected}",
+                remedy="the repo has changed, or the checksum is of another file: check where it comes from",
+            )
 
     def _complete_version(self, reader: Reader, commit: str | None) -> Found | None:
         """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
@@ -113,12 +144,15 @@ class HubPull:
             asked = (version.metadata.get("requested_revision"), version.revision)
             if version.revision != commit if commit is not None else self._revision not in asked:
                 continue
+            if self._pull.options.model_type not in (None, version.metadata.get("type")):
+                continue
             try:
                 tree = reader.tree(version.tree)
             except (DamagedError, NotFoundError):
                 continue  # what is pulled is stored again, the tree with it
             chosen = self._select(upstream_files(version.metadata)).chosen
             if all(file.path in tree.by_path for file in chosen) and has_all(reader, tree):
+                self._check_promise({entry.path: entry.blob for entry in tree.files if entry.blob is not None})
                 return found
         return None
 
@@ -222,6 +256,7 @@ class HubPull:
         for file in selection.chosen:
             blob, size_bytes = fetched.get(file.path) or self._kept(transaction, file)
             entries[file.path] = Entry.file(file.path, blob, size_bytes)
+        self._check_promise({path: entry.blob for path, entry in entries.items() if entry.blob is not None})
         before = _newest_of(transaction, self._name, listing.commit)
         if before is not None:
             # A second pull with other patterns adds to what the first one brought, as in the Hub's own cache; but what
@@ -230,7 +265,7 @@ class HubPull:
                 entries.setdefault(entry.path, entry)
         refs = versions_of(transaction, self._name)
         tree = transaction.add_tree(Tree.of(entries.values()))
-        metadata = self._metadata(listing)
+        metadata = self._metadata(listing) | type_metadata(transaction, self._pull, self._name)
         if before is not None and before.version.tree == tree and before.version.metadata == metadata:
             transaction.let_go()
             transaction.commit()
@@ -300,7 +335,13 @@ class HubPull:
         )
 
     def _result(
-        self, listing: HubListing, selection: Selection, version: Found | None, downloaded_bytes: int, stored_bytes: int
+        self,
+        listing: HubListing,
+        selection: Selection,
+        version: Found | None,
+        downloaded_bytes: int,
+        stored_bytes: int,
+        warnings: tuple[str, ...],
     ) -> PullResult:
         return PullResult(
             model=self._pull.model,
@@ -315,8 +356,32 @@ class HubPull:
             downloaded_bytes=downloaded_bytes,
             stored_bytes=stored_bytes,
             vouched_by=listing.vouched_by,
-            warnings=listing.warnings,
+            warnings=warnings,
         )
+
+
+def checksum_candidates(files: Sequence[str]) -> Sequence[str]:
+    """The files of a repo that a checksum of the repo may be of: a single one, else those of weights."""
+    return files if len(files) == 1 else [path for path in files if format_of(path, files) is not None]
+
+
+def promised_file(repo: str, options: PullOptions) -> tuple[str, Digest]:
+    """The file of a repo that ``options.checksum`` is of, and the checksum.
+
+    Raises InvalidInputError unless it is the only one of ``options.files``, or the only one of weights among them.
+    """
+    candidates = checksum_candidates(options.files)
+    if not options.files:
+        raise InvalidInputError(
+            f"--checksum is for a URL or a file, and {repo} is a repo of the Hub",
+            remedy="leave it out: each file is checked against the Hub's own digest",
+        )
+    if len(candidates) != 1:
+        raise InvalidInputError(
+            f"a checksum is of one file, and {len(candidates)} of the files of {repo} are weights",
+            remedy="leave it out: each file is checked against the Hub's own digest",
+        )
+    return candidates[0], Digest.parse(options.checksum or "", default=SHA256)
 
 
 def _newest_of(reader: Reader, name: str, commit: str) -> Found | None:

@@ -27,6 +27,18 @@ class DownloadReport:
         if task is not None:
             task.done()
 
+    def warn(self, warning: str) -> None:
+        """Something that whoever asked for the model should know before it is here."""
+        self._progress.log(
+            {
+                "logger": "casmodels.pull",
+                "level": "warning",
+                "text": f"{self._model}: {warning}",
+                "model": self._model,
+                "warning": warning,
+            }
+        )
+
     def log(self, path: str, status: str, size_bytes: int, seconds: float = 0.0, error: str | None = None) -> None:
         """One file is done with: ``completed``, ``cached`` or ``failed``."""
         self._progress.log(

@@ -108,7 +108,8 @@ class Saver:
         if options.pin:
             self._transaction.set_ref(RefKey(RefKind.PIN, name, digest.hex), digest)
         self._transaction.commit()
-        kind = PlaceKind.CHECKPOINT if place is None else place.kind
+        # What is saved from a view by category has become the user's own.
+        kind = PlaceKind.CHECKPOINT if place is None or place.kind is PlaceKind.CATEGORY else place.kind
         self._places.save(Place(str(listing.root.resolve()), kind, name, digest, self._states, begun_ns))
         return CheckpointResult(
             name=name,
@@ -163,7 +164,7 @@ class Saver:
 
 def _last_place(context: Context, name: str) -> Path:
     for place in context.engine().places.all(name=name):
-        if place.kind is not PlaceKind.VIEW:
+        if place.kind in (PlaceKind.CHECKOUT, PlaceKind.CHECKPOINT):
             return Path(place.path)
     raise InvalidInputError(
         f"no directory is known for {name}", remedy=f"name one: `casmodels checkpoint {name} ./dir`"

@@ -121,6 +121,16 @@ class Store:
             cancellation or Cancellation(),
         )
 
+    def pull_list(self, path: Path, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
+        """Bring in every model of a download list (`casmodels.configs`); what fails is a result with an error.
+
+        Raises NotFoundError, and ConfigurationError that names file, line and entry, before anything is fetched.
+        """
+        from casmodels.library import pulling_lists
+        from casmodels.library.options import PullOptions
+
+        return pulling_lists.pull_list(self._context, path, options or PullOptions(), progress)
+
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
         from casmodels.library import pulling
@@ -216,6 +226,21 @@ class Store:
         from casmodels.library import viewing
 
         return viewing.remove_view(self._context, models, path)
+
+    def view_categories(self, directory: Path, link: str = "auto", progress: Progress | None = None) -> ViewResult:
+        """Bring a directory to all models that are here, each in the folder of its type (`casmodels.configs.folders`).
+
+        What is the user's there stays as it is and is named.
+        """
+        from casmodels.library import shelving
+
+        return shelving.view_categories(self._context, directory, link=link, progress=progress)
+
+    def remove_categories(self, directory: Path) -> ViewResult:
+        """Take away what the store made in a view by category."""
+        from casmodels.library import shelving
+
+        return shelving.remove_categories(self._context, directory)
 
     def show_view(self, path: Path | None = None) -> ViewResult:
         """What a Hub cache holds."""

@@ -39,7 +39,7 @@ def view(
         hub_view = _hub_view(context, path)
         wanted = [(one.name, one.id) for one in found]
         added = hub_view.add(reader, wanted, link=LinkMode(link), progress=progress)
-    return _result(context, hub_view, link=added.link.value, kept=added.kept)
+    return view_result(context, hub_view, link=added.link.value, kept=added.kept)
 
 
 def remove_view(context: Context, models: Sequence[str], path: Path | None) -> ViewResult:
@@ -49,12 +49,12 @@ def remove_view(context: Context, models: Sequence[str], path: Path | None) -> V
         hub_view = _hub_view(context, path)
         names = [_name_in(hub_view, context, model) for model in models]
         swept = sweeps.remove_models(hub_view, engine.places, names)
-    return _result(context, hub_view, kept=swept.kept)
+    return view_result(context, hub_view, kept=swept.kept)
 
 
 def show_view(context: Context, path: Path | None) -> ViewResult:
     """What a Hub cache holds, and how to use it."""
-    return _result(context, _hub_view(context, path))
+    return view_result(context, _hub_view(context, path))
 
 
 def path_of(context: Context, target: str) -> str:
@@ -101,7 +101,8 @@ def _hub_view(context: Context, path: Path | None) -> HubView:
     return HubView(path or context.view_path, context.path, context.engine().places)
 
 
-def _result(context: Context, hub_view: HubView, *, link: str = "copy", kept: tuple[str, ...] = ()) -> ViewResult:
+def view_result(context: Context, hub_view: HubView, *, link: str = "copy", kept: tuple[str, ...] = ()) -> ViewResult:
+    """What there is to say of a Hub view."""
     token_file = context.config.token_file
     exports = hub_view.exports(
         token_file if token_file.is_file() else None, over_hub_cache=context.config.hub_cache_is_set

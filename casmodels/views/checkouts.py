@@ -55,12 +55,14 @@ class InTheWayError(FailedError):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What is to be checked out: a version of a name, its tree, and patterns (none: everything) of paths."""
+    """What is to be checked out: a version of a name, its tree, and patterns (none: everything) of paths; and whether
+    the directory is the user's, or one of a view by category."""
 
     name: str
     version: Digest
     tree: Tree
     include: Sequence[str] = ()
+    kind: PlaceKind = PlaceKind.CHECKOUT
 
     def takes(self, path: str) -> bool:
         """Whether a path is asked for. ``dir/`` stands for all that is in it, as with the Hub's patterns."""
@@ -139,7 +141,8 @@ class _Run:
         self._observer = Observer(target, self._place)
         self._unfinished = dict(self._place.unfinished) if self._place is not None else {}
         self._left_alone: set[str] = set()
-        if self._place is not None and self._place.kind is PlaceKind.VIEW:
+        kind = self._place.kind if self._place is not None else wanted.kind
+        if kind is not wanted.kind and kind in (PlaceKind.VIEW, PlaceKind.CATEGORY):
             raise InvalidInputError(f"{target} belongs to a view", remedy="choose another directory")
 
     def plan(self, *, force: bool) -> Plan:
@@ -302,7 +305,7 @@ class _Run:
             # A part of one version amid another is still that other, with some files of its own.
             name, version = self._place.name, self._place.version
         place = Place(
-            str(self._target), PlaceKind.CHECKOUT, name, version, states, self._started_ns, time.time_ns(), unfinished
+            str(self._target), self._wanted.kind, name, version, states, self._started_ns, time.time_ns(), unfinished
         )
         self._places.save(place)
 

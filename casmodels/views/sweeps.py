@@ -78,6 +78,14 @@ def remove_models(view: HubView, places: Places, names: Sequence[str] = (), *, d
     return sweep.result()
 
 
+def remove_checkout(places: Places, place: Place) -> CleanupResult:
+    """Remove the files of a plain directory that the store wrote there and that still are what they were; the directory
+    goes if nothing is left in it. What others put there, and what they changed, is kept and named."""
+    sweep = _Sweep()
+    _remove_folder(sweep, places, place)
+    return sweep.result()
+
+
 def drop_unused(places: Places, days: float, *, dry_run: bool = False) -> CleanupResult:
     """Take out of every view what neither casmodels nor anybody else has used for so many days.
 
@@ -85,7 +93,7 @@ def drop_unused(places: Places, days: float, *, dry_run: bool = False) -> Cleanu
     """
     before_ns = time.time_ns() - int(days * _DAY_NS)
     sweep = _Sweep(dry_run)
-    for place in places.all(PlaceKind.VIEW):
+    for place in (*places.all(PlaceKind.VIEW), *places.all(PlaceKind.CATEGORY)):
         if _last_used_ns(place) < before_ns:
             with contextlib.suppress(BusyError):  # it is being used this very moment
                 _remove_folder(sweep, places, place, wait=False)
@@ -101,7 +109,7 @@ def cleanup(places: Places, *, dry_run: bool = False) -> CleanupResult:
     for place in places.all():
         directory = Path(place.path)
         if not directory.is_dir():
-            if place.kind is PlaceKind.VIEW and not dry_run:
+            if place.kind in (PlaceKind.VIEW, PlaceKind.CATEGORY) and not dry_run:
                 places.forget(directory)
             continue
         with contextlib.suppress(BusyError), alone(directory, wait=False):
@@ -124,7 +132,10 @@ def _remove_folder(sweep: _Sweep, places: Places, place: Place, *, wait: bool = 
     directory = Path(place.path)
     if directory.is_dir():
         with alone(directory, wait=wait):
-            _empty_folder(sweep, directory, place)
+            if place.kind is PlaceKind.VIEW:
+                _empty_folder(sweep, directory, place)
+            else:
+                _empty_checkout(sweep, directory, place)
     if not sweep.dry_run:
         places.forget(directory)
 
@@ -146,16 +157,34 @@ def _empty_folder(sweep: _Sweep, directory: Path, place: Place) -> None:
         _remove_empty(directory)
 
 
+def _empty_checkout(sweep: _Sweep, directory: Path, place: Place) -> None:
+    sweep.remove_temporaries(directory)
+    links = [path for path in _walk(directory) if path.is_symlink() and path.exists()]
+    for path, status in _files_to_go(sweep, directory, place).items():
+        sweep.remove(path, status)
+    if sweep.dry_run:
+        return
+    _remove_empty(directory)
+    # What led to what went leads nowhere; links to directories of links are why this is done again.
+    while dead := [path for path in links if path.is_symlink() and not path.exists()]:
+        for path in dead:
+            sweep.remove(path, path.lstat())
+        _remove_empty(directory)
+    for path in _walk(directory):
+        sweep.keep(path)
+
+
 def _files_to_go(sweep: _Sweep, directory: Path, place: Place) -> dict[Path, os.stat_result]:
     """The files that the store made and that still are what they were; the changed ones are kept."""
     observer = Observer(directory, place)
     going = {}
-    for name, state in place.files.items():
+    for name in {**place.files, **place.unfinished}:
         path = directory / name
         status = _status(path)
         if status is None:
             continue
-        if stat.S_ISREG(status.st_mode) and observer.holds(name, status, state.blob, state.size_bytes):
+        states = observer.noted(name) if stat.S_ISREG(status.st_mode) else ()
+        if any(observer.holds(name, status, state.blob, state.size_bytes) for state in states):
             going[path] = status
         else:
             sweep.keep(path)

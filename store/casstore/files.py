@@ -194,9 +194,12 @@ def truncate(descriptor: int, size_bytes: int, path: str | Path) -> None:
         os.ftruncate(descriptor, size_bytes)
 
 
-def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666) -> None:
-    """Give ``path`` these bytes in one durable step: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666, temporary: Path | None = None) -> None:
+    """Give ``path`` these bytes in one durable step: a reader sees the old file or the new one, whole.
+
+    ``temporary`` is what it is called until then, for those who have names of their own for what a kill may leave.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with translated(path):
             announce("create", temporary)

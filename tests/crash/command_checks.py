@@ -20,7 +20,7 @@ from casstore.refs import RefKind
 from casstore.store import Store as Engine
 from tests.crash import store_checks
 from tests.crash.checks import KNOWN
-from tests.crash.scene import REPO, Digests, Expected, digest_of, digests_in, files_in
+from tests.crash.scene import LISTED, REPO, Digests, Expected, digest_of, digests_in, files_in
 
 
 def check(work: Path, expected: Expected, command: str, said: str) -> None:
@@ -48,7 +48,9 @@ def check(work: Path, expected: Expected, command: str, said: str) -> None:
         assert not damaged, f"verify finds damage: {damaged}"
         _check_journal(engine.engine)
     _check_checkout(work, expected)
-    _check_view(work, expected)
+    _check_view(work / "scene" / "view", expected)
+    _check_view(work / "scene" / "models" / "cache" / "huggingface", expected)
+    _check_categories(work, expected)
     if said:
         check_done(work, expected, command)
 
@@ -57,8 +59,12 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
     """What a command does is there once it has ended."""
     scene = work / "scene"
     match command:
-        case "checkpoint" | "pull":
-            name, files = ("kept", expected.model) if command == "checkpoint" else (REPO, expected.hub)
+        case "checkpoint" | "pull" | "pull-list":
+            name, files = {
+                "checkpoint": ("kept", expected.model),
+                "pull": (REPO, expected.hub),
+                "pull-list": (LISTED, expected.hub),
+            }[command]
             with Store(scene / "store") as store:
                 _check_version(store, name, files)
         case "checkout":
@@ -69,6 +75,13 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
             assert all(models.values()), "a model has no snapshot"
             left = [path for path in scene.rglob("*") if is_temporary(path.name)]
             assert not left, f"temporary files or links are left: {left}"
+        case "view-categories":
+            assert digests_in(scene / "models/other/kept") == expected.new, "it is not the newest version"
+            hub = [files for target, files in expected.versions.items() if target.startswith(f"{REPO}@")]
+            assert digests_in(scene / "models/other/name") in hub, "the model of the Hub is not there"
+            assert len(list((scene / "models/configs").iterdir())) == 2, "a list is missing, or something is left"
+            left = [path for path in scene.rglob("*") if is_temporary(path.name)]
+            assert not left, f"temporary files are left: {left}"
         case "remove":
             with Store(scene / "store") as store:
                 assert not [version for version in store.versions() if version.name == "many"], "it is still there"
@@ -128,11 +141,23 @@ def _check_checkout(work: Path, expected: Expected) -> None:
             assert digest in (expected.old.get(path), expected.new.get(path)), f"{path} of the checkout is torn"
 
 
-def _check_view(work: Path, expected: Expected) -> None:
+def _check_categories(work: Path, expected: Expected) -> None:
+    """Every file under its name is whole."""
+    models = work / "scene" / "models"
+    blobs = {digest for files in expected.versions.values() for digest in files.values()}
+    for path in files_in(models / "other"):
+        if not is_temporary(path.name):
+            assert digest_of(path) in blobs, f"{path} is torn"
+    for path in files_in(models / "configs"):
+        if not is_temporary(path.name):
+            assert "models" in json.loads(path.read_text()), f"{path} is torn"
+
+
+def _check_view(view: Path, expected: Expected) -> None:
     """What a snapshot has is right, and a snapshot that a ref names is whole."""
     known = {frozenset(files.items()) for files in expected.versions.values()}
     blobs = {digest for files in expected.versions.values() for digest in files.values()}
-    for folder in (work / "scene" / "view" / "hub").glob("models--*"):
+    for folder in (view / "hub").glob("models--*"):
         for path in files_in(folder / "blobs"):
             if not is_temporary(path.name):
                 assert digest_of(path) in blobs, f"{path} is torn"

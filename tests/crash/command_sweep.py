@@ -46,7 +46,16 @@ _WARM = (
     *(f"casmodels.cli.{module}" for module in ("bars", "care", "pulling", "saving", "versions", "views")),
     *(
         f"casmodels.library.{module}"
-        for module in ("inventory", "pulling_hub", "removal", "restoring", "saving", "upkeep")
+        for module in (
+            "inventory",
+            "pulling_hub",
+            "pulling_lists",
+            "removal",
+            "restoring",
+            "saving",
+            "shelving",
+            "upkeep",
+        )
     ),
     *(
         f"casmodels.{module}"

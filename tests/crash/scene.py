@@ -6,9 +6,10 @@ A scene lies in ``<work>/scene``. It is kept as a template, from which it is lai
             packs that nothing needs
     out     a checkout of `kept@old`
     model   what is checkpointed
+    list.json   a download list of the same model of the Hub, under a name of the user's own
 
 A second template is the first with a family of models in the store, damaged since, and `copies` of what it was
-(`damage`). The commands are run in a scene, and make `view` there.
+(`damage`). The commands are run in a scene, and make `view` or `models` there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPO = "org/name"
+LISTED = "listed"
 
 WHOLE, DAMAGED = "whole", "damaged"
 """The templates."""
@@ -46,12 +48,14 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "pull": Command(("pull", REPO, "--all-files", "--workers", "2")),
+    "pull-list": Command(("pull", "--list", "list.json", "--workers", "2")),
     "checkpoint": Command(("checkpoint", "kept", "model")),
     "gc": Command(("gc",)),
     "compact": Command(("compact",)),
     "verify": Command(("verify", "--data")),
     "repair": Command(("repair",)),
     "checkout": Command(("checkout", "kept@new", "out")),
+    "view-categories": Command(("view", "--layout", "categories", "models")),
     "view": Command(("view", "--all", "--path", "view")),
     "remove": Command(("remove", "many")),
     "heal": Command(("repair", "--from", "copies"), DAMAGED, heals=True),
@@ -133,6 +137,8 @@ def _build(work: Path, environ: Mapping[str, str], upstream: Mapping[str, bytes]
             versions[f"{name}@{store.checkpoint(name, directory, tags=tags, rehash=True).version}"] = digests
             return digests
 
+        entry = {"name": LISTED, "type": "audio/stt", "source": "huggingface", "repo": REPO, "files": [*upstream]}
+        (scene / "list.json").write_text(json.dumps({"models": [entry]}))
         _change(model, random, range(size.files))
         old = keep("kept", model, "old")
         store.checkout("kept@old", scene / "out")

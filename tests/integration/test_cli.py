@@ -193,7 +193,7 @@ def test_what_is_known_and_here(casmodels: Program) -> None:
     casmodels("pull", "ada-002", "-q")
     (here,) = casmodels.json("list")
     assert (here["name"], here["installed"]) == (REPO, True)
-    assert len(casmodels.json("list", "--available")) == 4
+    assert len(casmodels.json("list", "--available", "--type", "text-embedding")) == 2
     assert {alias for entry in casmodels.json("aliases") for alias in entry["aliases"]} > {"ada-002", "mpnet-base"}
     assert casmodels.json("info", "ada-002")["repo"] == REPO
     assert "did you mean ada-002?" in casmodels("info", "ada-02", code=3).err

@@ -208,6 +208,33 @@ def no_gzip(scene: Scene) -> None:
     scene.hub.files["/model.bin.gz"] = WEIGHTS
 
 
+def download_list(**changed: object) -> Callable[[Scene], None]:
+    """A list of one model that is right, and one that differs from it so."""
+
+    def prepare(scene: Scene) -> None:
+        url_file(scene)
+        entry = {"name": "right", "type": "audio/stt", "source": "url", "url": os.environ["URL"]}
+        models = [json.dumps(entry), json.dumps({**entry, "name": "wrong", **changed})]
+        (scene.here / "list.json").write_text('{"models": [\n' + ",\n".join(models) + "\n]}")
+
+    return prepare
+
+
+def no_json(scene: Scene) -> None:
+    (scene.here / "list.json").write_text('{"models": [\n{"name": whisper}]}')
+
+
+def right_list(scene: Scene) -> None:
+    """A disk that is full while its second model is stored."""
+    download_list()(scene)
+    on_write(disk_full)(scene)
+
+
+def wrong_configs(scene: Scene) -> None:
+    (scene.directory("shelf") / "configs").mkdir()
+    (scene.here / "shelf/configs/model_configs.json").write_text('{"models": {"x": 7}}')
+
+
 @dataclass(frozen=True)
 class Row:
     """What is typed, how it ends, and words that the sentence has."""
@@ -252,6 +279,33 @@ ROWS = [
     Row("malformed checksum", "pull $URL --checksum zz", 2, ("zz",), url_file),
     Row("no gzip", "pull $URL.gz", 4, ("model.bin.gz is no gzip file",), no_gzip),
     Row("URL missing", "pull $URL.no", 3, ("model.bin.no",), url_file),
+    # download lists
+    Row("list that is none", "pull --list nowhere.json", 3, ("nowhere.json", "does not exist")),
+    Row("list that is a directory", "pull --list mine", 2, ("mine", "cannot be read")),
+    Row("list that is no JSON", "pull --list list.json", 2, ("list.json, line 2, column 10", "mend it"), no_json),
+    Row("list without a field", "pull --list list.json", 2, ("line 3, models[1] (wrong)",), download_list(url=[])),
+    Row("list with one more", "pull --list list.json", 2, ("unknown field 'size'", "line 3"), download_list(size=1)),
+    Row(
+        "list with a name twice",
+        "pull --list list.json",
+        2,
+        ("first in list.json, line 2",),
+        download_list(name="right"),
+    ),
+    Row("list with no type", "pull --list list.json", 2, ("type:", "audio/stt"), download_list(type="audio/x")),
+    Row("list of a checksum", "pull --list list.json", 2, ("checksum: 'zz'",), download_list(checksum="zz")),
+    Row("list of what leaves", "pull --list list.json", 2, ("name: '../x'",), download_list(name="../x")),
+    Row(
+        "list of wrong bytes",
+        "pull --list list.json",
+        1,
+        ("model.bin", "sha256:000"),
+        download_list(checksum=f"sha256:{'0' * 64}"),
+    ),
+    Row("list of a taken name", "pull --list list.json", 1, ("'mine'", "rename the entry"), download_list(name="mine")),
+    Row("list and a model", "pull mine --list list.json", 2, ("takes no others",)),
+    Row("list and a name", "pull --list list.json --name x", 2, ("takes no others",)),
+    Row("disk full in a list", "pull --list list.json", 5, ("no space left", "free some space"), right_list),
     # what a server lists
     Row("path up", "pull org/hostile", 6, ("../x",), listed("../x")),
     Row("absolute path", "pull org/hostile", 6, ("/etc/x",), listed("/etc/x")),
@@ -285,6 +339,16 @@ ROWS = [
     Row("checkout above the store", "checkout mine .", 2, ("contains the store",)),
     Row("view into the store", "view mine --path store", 2, ("inside the store",)),
     Row("somebody's Hub cache", "view mine --path theirs", 2, ("did not make",), foreign_cache),
+    # views by category
+    Row("categories nowhere", "view --layout categories", 2, ("takes one directory",)),
+    Row("categories of a model", "view --layout categories out mine", 2, ("takes one directory",)),
+    Row("no such layout", "view --layout tree out", 2, ("--layout",)),
+    Row("categories into the store", "view --layout categories store", 2, ("is the store itself",)),
+    Row("categories above the store", "view --layout categories .", 2, ("contains the store",)),
+    Row("categories at a file", "view --layout categories mine/config.json", 2, ("is a file",)),
+    Row("space short for categories", "view --layout categories out", 5, ("out", "free"), space_short),
+    Row("wrong configurations", "view --layout categories shelf", 2, ("line 1, models.x", "an object"), wrong_configs),
+    Row("categories to remove", "view --remove --layout categories mine", 3, ("mine is no view by category",)),
     # what is saved
     Row("fifo", "checkpoint a strange", 2, ("pipe", "fifo"), fifo),
     Row("socket", "checkpoint a strange", 2, ("strange/socket", "a socket"), unix_socket),

@@ -9,6 +9,7 @@ import pytest
 
 from casmodels import config
 from casmodels.errors import ConfigurationError, RegistryError, UnknownModelError
+from casmodels.families import FAMILIES
 from casmodels.registry import DEFAULTS, Registry
 from casmodels.specs import ModelSpec, ModelType
 
@@ -18,7 +19,7 @@ _OWN = ModelSpec("my-model", "Mine", ModelType.INSTRUCT, "me/mine", aliases=("mi
 def test_the_defaults_are_the_four_of_the_programs_before() -> None:
     told = {
         spec.id: (spec.model_type.value, spec.huggingface_id, spec.parameters, spec.context_length, spec.aliases)
-        for spec in Registry()
+        for spec in Registry(DEFAULTS)
     }
     assert told == {
         "embedding-ada-002": (
@@ -51,6 +52,43 @@ def test_the_defaults_are_the_four_of_the_programs_before() -> None:
         ),
     }
     assert all(spec.licence and spec.description for spec in DEFAULTS)
+
+
+def test_each_family_has_a_spec() -> None:
+    registry = Registry()
+    found = {
+        name: (registry.get(name).model_type.value, registry.get(name).huggingface_id, registry.get(name).licence)
+        for name in ("whisper-tiny", "whisper-base", "yolov8n", "silero-vad", "coqui-tts")
+    }
+    assert found == {
+        "whisper-tiny": ("audio/stt", "openai/whisper-tiny", "apache-2.0"),
+        "whisper-base": ("audio/stt", "openai/whisper-base", "apache-2.0"),
+        "yolov8n": ("vision/detection", "Ultralytics/YOLOv8", "agpl-3.0"),
+        "silero-vad": ("audio/vad", "onnx-community/silero-vad", "mit"),
+        "coqui-tts": ("audio/tts", "coqui/XTTS-v2", "coqui-public-model-license"),
+    }
+    assert {"clip", "stable-diffusion", "bart", "tinyllama", "gpt-2"} <= {
+        word for spec in FAMILIES for word in (spec.id, *spec.aliases)
+    }
+    assert len(registry) == len(list(registry)) == len(DEFAULTS) + len(FAMILIES)
+    assert registry.of_repo("OpenAI/whisper-tiny") is registry.find("whisper-tiny")
+    assert all(spec.description for spec in FAMILIES)
+    assert registry.get("yolov8n").files == ("yolov8n.pt",)
+
+
+def test_the_specs_of_families_claim_no_name_twice() -> None:
+    Registry((*DEFAULTS, *FAMILIES))
+
+
+def test_a_spec_of_a_family_gives_way_to_ones_own() -> None:
+    registry = Registry()
+    registry.register_model(ModelSpec("clip", "Mine", ModelType.INSTRUCT, "me/clip"))
+    assert registry.get("clip").huggingface_id == "me/clip"
+    assert registry.find("clip-vit-base-patch32") is None
+    assert registry.aliases().get("clip") is None
+    registry.register_model(ModelSpec("ears", "Ears", ModelType.AUDIO_STT, "openai/whisper-tiny"))
+    assert registry.find("openai/whisper-tiny") is registry.get("ears")
+    assert registry.get("whisper-tiny").huggingface_id == "openai/whisper-tiny"
 
 
 @pytest.mark.parametrize(
@@ -95,13 +133,13 @@ def test_the_nearest_names_are_those_that_were_meant(typed: str, nearest: tuple[
 
 
 def test_aliases_lead_to_ids() -> None:
-    aliases = Registry().aliases()
+    aliases = Registry(DEFAULTS).aliases()
     assert aliases["ada-002"] == "embedding-ada-002"
     assert len(aliases) == 8
 
 
 def test_a_registered_spec_is_found_and_may_be_registered_again() -> None:
-    registry = Registry()
+    registry = Registry(DEFAULTS)
     registry.register_model(_OWN)
     registry.register_model(replace(_OWN))
     assert registry.get("mine") == registry.of_repo("ME/mine") == _OWN

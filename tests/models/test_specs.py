@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse_model
-from casmodels.specs import ModelSpec, ModelType, VersionedName, commit_of, parse_versioned
+from casmodels.specs import (
+    ModelSpec,
+    ModelType,
+    VersionedName,
+    commit_of,
+    parse_model_type,
+    parse_versioned,
+    type_of_pipeline,
+)
 from casstore.digests import sha256_digest
 from casstore.errors import InvalidInputError
 from casstore.versions import Version
@@ -170,6 +178,7 @@ def test_a_spec_takes_its_type_as_text_and_its_aliases_as_a_list() -> None:
         ("huggingface_id", "a/b/c"),
         ("huggingface_id", ""),
         ("context_length", 0),
+        ("files", ("../x",)),
         ("parameters", "many"),
     ],
 )
@@ -188,12 +197,39 @@ def test_the_fields_of_a_table_make_a_spec_and_back() -> None:
         "parameters": "39M",
         "aliases": ["whisper"],
         "licence": "apache-2.0",
+        "files": ["model.safetensors"],
     }
     spec = ModelSpec.from_fields("whisper-tiny", table)
     assert spec.model_type is ModelType.AUDIO_STT
     assert spec.to_fields() == {"id": "whisper-tiny", **table}
     least = ModelSpec.from_fields("w", {"type": "instruct", "huggingface_id": "gpt2"})
     assert least.name == "w"
+
+
+def test_the_values_of_types_stay_and_have_other_words() -> None:
+    assert [model_type.value for model_type in ModelType] == [
+        *("text-embedding", "chat-completion", "instruct", "text-classification", "text-generation"),
+        *("audio/stt", "audio/tts", "audio/vad"),
+        *("vision/detection", "vision/embedding", "vision/generation", "vision/recognition"),
+        *("trading/predictor", "trading/rl", "trading/anomaly"),
+    ]
+    assert parse_model_type("nlp/classifier") is ModelType.TEXT_CLASSIFICATION
+    assert parse_model_type("trading/rl") is ModelType.TRADING_RL
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("automatic-speech-recognition", ModelType.AUDIO_STT),
+        ("summarization", ModelType.TEXT_GENERATION),
+        ("audio/stt", None),
+        ("robotics", None),
+        (None, None),
+        (["x"], None),
+    ],
+)
+def test_the_tag_of_a_card_tells_the_type(tag: object, expected: ModelType | None) -> None:
+    assert type_of_pipeline(tag) is expected
 
 
 @pytest.mark.parametrize(
@@ -206,6 +242,8 @@ def test_the_fields_of_a_table_make_a_spec_and_back() -> None:
         ({"context_length": 5.0}, "'context_length'"),
         ({"aliases": "a"}, "'aliases'"),
         ({"aliases": ["a", 3]}, "'aliases'"),
+        ({"files": "a"}, "'files'"),
+        ({"files": [3]}, "'files'"),
         ({"model_type": "instruct"}, "'model_type'"),
     ],
 )

@@ -33,6 +33,7 @@ class PlaceKind(StrEnum):
     CHECKOUT = "checkout"
     CHECKPOINT = "checkpoint"
     VIEW = "view"
+    CATEGORY = "category"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from casmodels.results import (
@@ -88,6 +89,7 @@ VIEW = ViewResult(
     views_bytes=90 * MIB,
     exports={"HF_HOME": "/tmp/a view", "HF_HUB_OFFLINE": "1"},
 )
+SHELF = replace(VIEW, layout="categories", path="/tmp/models", folders={"org/name": "other/name"})
 DIFF = DiffResult(
     a=SideResult("mine", ID),
     b=SideResult("mine", ID.replace("ab", "cd")),
@@ -109,6 +111,7 @@ DIFF = DiffResult(
 )
 ANSWERS: dict[str, Any] = {
     "pull": [PULLED],
+    "pull_list": [PULLED],
     "redownload": [PULLED],
     "list": [MODEL],
     "aliases": {"ada-002": "embedding-ada-002"},
@@ -120,6 +123,8 @@ ANSWERS: dict[str, Any] = {
     "restore_plan": "writes 1 file to /tmp/mine",
     "view": VIEW,
     "remove_view": VIEW,
+    "view_categories": SHELF,
+    "remove_categories": replace(SHELF, exports={}, models=(), folders={}),
     "show_view": VIEW,
     "path": "/tmp/view/hub/models--org--name/snapshots/1",
     "ls": [EntryResult("config.json", "file", 12, "100644", digest="sha256:" + "0" * 64)],

@@ -30,6 +30,7 @@ STATS = {
 }  # fmt: skip
 DOCUMENTS: list[tuple[str, set[str]]] = [
     ("pull ada-002", PULL),
+    ("pull --list list.json", PULL),
     ("redownload ada-002", PULL),
     ("list", MODEL),
     ("list --available --type text-embedding", MODEL),
@@ -43,6 +44,7 @@ DOCUMENTS: list[tuple[str, set[str]]] = [
     ("view ada-002", VIEW),
     ("view", VIEW),
     ("view --remove ada-002", VIEW),
+    ("view --layout categories dir", VIEW | {"layout", "path", "folders"}),
     ("path ada-002", {"path"}),
     ("ls mine", {"path", "kind", "size_bytes", "mode", "digest", "target"}),
     ("diff mine@~1 mine", {"a", "b", "same", "files", "unchanged_files", "tensors", "unchanged_tensors"}),
@@ -257,3 +259,8 @@ def test_damaged_versions_are_listed_and_told(command: Runner) -> None:
         (None, 3),
     ]
     assert command("list", "--json").document[0]["damaged"] == 1
+
+
+def test_what_a_list_leaves_out_is_taken_by_its_files(command: Runner) -> None:
+    assert "tf_model.h5); --all-files takes all" in command("pull", "ada-002").out
+    assert "tf_model.h5); 'files' in the list takes others" in command("pull", "--list", "list.json").out

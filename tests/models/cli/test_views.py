@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,14 @@ def test_what_was_kept_is_named_on_stderr(command: Runner) -> None:
     assert "kept 1 file that others made: mine.txt" in ran.err
     assert "hard-linked" in ran.err
     assert ran.out.count("\n") == 2
+
+
+def test_a_view_by_category_says_where_and_how_much(command: Runner) -> None:
+    ran = command("view", "--layout", "categories", "models")
+    assert ran.calls == [("view_categories", (Path("models"), "auto", ran.calls[0][1][2]), {})]
+    assert ran.out == "export HF_HOME='/tmp/a view'\nexport HF_HUB_OFFLINE=1\n"
+    assert ran.err == "/tmp/models: 1 model, 90.0 MiB\n"
+    assert command("view", "--layout", "categories", "--path", "models").out == ran.out
+    removed = command("view", "--remove", "--layout", "categories", "models")
+    assert (removed.out, removed.calls[0][0]) == ("", "remove_categories")
+    assert "/tmp/models: 0 models left" in removed.err

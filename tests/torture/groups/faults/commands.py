@@ -70,7 +70,12 @@ class Scene:
         for path, sha256 in _digests_in(self.out).items():
             if not path.startswith(".casmodels-") and path != _OWN_FILE:
                 assert sha256 in (self.before.get(path), self.after.get(path)), f"{path} in the checkout is torn"
-        for blob in (self.directory / "hf").rglob("blobs/*"):
+        known = {sha256 for files in self.versions.values() for sha256 in files.values()}
+        for path, sha256 in _digests_in(self.directory / "shelf" / "other").items():
+            if not Path(path).name.startswith(".casmodels-"):
+                assert sha256 in known, f"{path} in the view by category is torn"
+        blobs = [*(self.directory / "hf").rglob("blobs/*"), *(self.directory / "shelf" / "cache").rglob("blobs/*")]
+        for blob in blobs:
             if _BLOB.match(blob.name):
                 assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name, f"the view's {blob.name} is torn"
 
@@ -103,6 +108,12 @@ def _is_in_view(scene: Scene, store: Store) -> None:
     assert _digests_in(snapshot) == _digests_of(store, REPO), "the view is not complete"
 
 
+def _is_shelved(scene: Scene, store: Store) -> None:
+    for name, directory in (("kept", "other/kept"), (REPO, "other/name")):
+        assert _digests_in(scene.directory / "shelf" / directory) == _digests_of(store, name), f"{name} is not complete"
+    assert len(list((scene.directory / "shelf" / "configs").glob("*.json"))) == 2, "a list is missing"
+
+
 def _is_removed(_scene: Scene, store: Store) -> None:
     assert "doomed" not in {version.name for version in store.versions()}, "it is there still"
 
@@ -124,6 +135,7 @@ COMMANDS = {
     "repair": Command(("repair",), _is_in_order),
     "checkout": Command(("checkout", "kept", "{scene}/out"), _is_checked_out),
     "view": Command(("view", REPO, "--path", "{scene}/hf"), _is_in_view),
+    "view-categories": Command(("view", "--layout", "categories", "{scene}/shelf"), _is_shelved),
     "remove": Command(("remove", "doomed"), _is_removed, "doomed", frozenset({0, 3})),
     "tag": Command(("tag", "kept", "v9"), _is_tagged),
 }

@@ -20,7 +20,7 @@ _READS = ("read", "pread64", "getdents64", "openat", "unlink")
 _CLASSES = {name: names[0] for names in (_SYNCS, _WRITES, _CHANGES, _READS) for name in names}
 _OF_SQLITE = re.compile(r"/index\.sqlite3[^/]*>|fdatasync\(\d+</[^>]*/scene/store>")
 """Its files, and the directory in which it has made one; the product's own syncs of directories are fsyncs."""
-_BELOW = re.compile(r"(?<=packs)/.*|(?<=leases)/.*|(?<=downloads)/.*|(?<=out)/.*|(?<=hf)/.*")
+_BELOW = re.compile(r"(?<=packs)/.*|(?<=leases)/.*|(?<=downloads)/.*|(?<=out)/.*|(?<=hf)/.*|(?<=shelf)/.*")
 """What is below a directory in which names are random, or many."""
 _SEAM = ("ENOSPC", "EIO", "EROFS")
 _FEWEST_FILES, _MOST_FILES = 4, 40
