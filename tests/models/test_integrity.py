@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from casstore.digests import blake3_digest, git_blob_digest
 from casstore.errors import ChangedWhileReadError, InvalidInputError, NotFoundError
 from casstore.sources import FileSource
 
-DATA = os.urandom(9_000_000)
+DATA = random.Random(9).randbytes(9_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
