@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -84,6 +86,39 @@ def test_a_hub_cache_is_taken_in_with_its_commit(
         assert {path: b"".join(store.cat(f"ada-002@{COMMIT}", path)) for path in FILES} == FILES
     assert hub.seen == []
     assert [(again.status, again.version) for again in take_in(downloader, old)] == [("cached", result.version)]
+
+
+HUB_CLIENT = """
+import sys
+from huggingface_hub import snapshot_download
+endpoint, folder, repo, local = sys.argv[1:]
+snapshot_download(repo, endpoint=endpoint, token=False, **{"local_dir" if local else "cache_dir": local or folder})
+"""
+
+
+@pytest.mark.parametrize("local", ["", "ada-002"])
+def test_what_the_hubs_own_client_has_made_is_taken_in(
+    downloader: ModelDownloader, hub: FakeHub, old: Path, cache: Path, local: str
+) -> None:
+    commit = hub.add(MINILM, FILES)
+    directory = str(old / local) if local else ""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(old.parent), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    subprocess.run(
+        [sys.executable, "-c", HUB_CLIENT, hub.url, str(old), MINILM, directory],
+        env=environment,
+        check=True,
+        timeout=120,
+    )
+    results = take_in(downloader, old)
+    assert [result.name for result in results if result.status == "completed"] == [MINILM]
+    assert {result.status for result in results} <= {"completed", "left-out"}
+    with Store(cache / "store") as store:
+        assert [version.revision for version in store.versions()] == [None if local else commit]
+        assert {entry.path for entry in store.ls("ada-002")} == set(FILES)  # type: ignore[union-attr]
+    hub.forget()
+    result = asyncio.run(downloader.download_model("ada-002"))
+    assert (result.status, result.downloaded_bytes) == ("completed", 0)
+    assert hub.downloads() == []
 
 
 @pytest.mark.parametrize(
