@@ -172,7 +172,7 @@ def _result(pulled: PullResult) -> DownloadResult:
     return DownloadResult(
         model=pulled.model,
         status=pulled.status,
-        path=Path(pulled.path) if pulled.path is not None else None,
+        path=pulled.path,
         size_bytes=pulled.size_bytes,
         downloaded_bytes=pulled.downloaded_bytes,
         error=_sentence(pulled.error.message, pulled.error.remedy) if pulled.error is not None else None,
@@ -194,7 +194,7 @@ def _log_result(result: DownloadResult, *, is_wanted: bool) -> None:
             "level": "error" if result.error is not None and is_wanted else "info",
             "model": _without_secrets(result.model),
             "status": result.status.value,
-            "path": str(result.path) if result.path is not None else None,
+            "path": result.path,
             "size_bytes": result.size_bytes,
             "duration_seconds": round(result.duration_seconds, 3),
             "error": result.error,

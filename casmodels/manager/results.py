@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from casmodels.results import PullStatus
 
@@ -14,13 +13,14 @@ _MEGABYTE = 1_000_000
 class DownloadResult:
     """How one model's download ended.
 
-    ``path`` is the snapshot directory to load the model from; ``error`` is a sentence that says what to do, and the
-    other is None. ``size_bytes`` is the whole model's, ``downloaded_bytes`` what came over the network for it.
+    ``path`` is the snapshot directory to load the model from, as a string, since not every library takes a `Path`;
+    ``error`` is a sentence that says what to do, and the other is None. ``size_bytes`` is the whole model's,
+    ``downloaded_bytes`` what came over the network for it.
     """
 
     model: str
     status: PullStatus
-    path: Path | None = None
+    path: str | None = None
     size_bytes: int = 0
     downloaded_bytes: int = 0
     duration_seconds: float = 0.0

@@ -63,7 +63,7 @@ def check_it_can_be_had_again(downloader: ModelDownloader, hub: FakeHub) -> None
     result = asyncio.run(downloader.download_model(REPO))
     assert (result.status, result.error) == ("completed", None)
     assert result.path is not None
-    assert (result.path / "model.safetensors").read_bytes() == WEIGHTS
+    assert Path(result.path, "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_an_alias_is_downloaded_into_a_directory_that_loads(
     result = download(downloader)
     assert (result.model, result.status, result.error) == ("ada-002", "completed", None)
     assert result.path is not None
-    assert result.path.is_relative_to(cache / "store-view")
-    assert {path: (result.path / path).read_bytes() for path in FILES} == FILES
+    assert Path(result.path).is_relative_to(cache / "store-view")
+    assert {path: Path(result.path, path).read_bytes() for path in FILES} == FILES
     assert (result.size_bytes, result.downloaded_bytes) == (SIZE, SIZE)
     assert result.size_mb == pytest.approx(SIZE / 1e6)
     assert 0 < result.duration_seconds < 60
@@ -55,9 +55,9 @@ def test_a_view_that_was_removed_is_made_again(downloader: ModelDownloader, hub:
     hub.add(MINILM, FILES)
     first = download(downloader)
     assert first.path is not None
-    (first.path / "model.safetensors").resolve().unlink()
+    Path(first.path, "model.safetensors").resolve().unlink()
     assert download(downloader).status == "cached"
-    assert (first.path / "model.safetensors").read_bytes() == WEIGHTS
+    assert Path(first.path, "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_several_come_in_their_order_and_a_failed_one_stops_none(downloader: ModelDownloader, hub: FakeHub) -> None:
@@ -220,7 +220,7 @@ def test_without_a_directory_it_is_the_configured_store(
     with ModelDownloader() as downloader:
         path = download(downloader).path
     assert path is not None
-    assert path.is_relative_to(tmp_path / "mine-view")
+    assert Path(path).is_relative_to(tmp_path / "mine-view")
     with Store() as store:
         assert store.has("ada-002")
 
@@ -363,7 +363,7 @@ def test_every_file_is_logged_with_its_fields(
     assert weights["duration_seconds"] >= 0
     assert weights["message"].startswith("ada-002 completed model.safetensors 293.0 KiB in ")
     (whole,) = [record for record in caplog.records if record.name == "casmodels.manager.downloader"]
-    assert (vars(whole)["status"], vars(whole)["path"]) == ("completed", str(result.path))
+    assert (vars(whole)["status"], vars(whole)["path"]) == ("completed", result.path)
     texts = [record.getMessage() for record in caplog.records if record.name == "casmodels.runtime.priority"]
     assert "Process priority set to low" in texts
 

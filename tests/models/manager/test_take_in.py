@@ -160,7 +160,7 @@ def test_a_later_download_fetches_only_what_differs_or_is_missing(
     for result in (first, second):
         assert (result.status, result.error) == ("completed", None)
         assert result.path is not None
-        assert {path: (result.path / path).read_bytes() for path in FILES} == FILES
+        assert {path: Path(result.path, path).read_bytes() for path in FILES} == FILES
     assert str(asyncio.run(downloader.download_model("mpnet-base")).status) == "cached"
 
 
@@ -174,7 +174,7 @@ def test_offline_what_was_taken_in_is_enough(
         result = asyncio.run(downloader.download_model("ada-002"))
     assert (result.status, result.error) == ("cached", None)
     assert result.path is not None
-    assert (result.path / "model.safetensors").read_bytes() == WEIGHTS
+    assert Path(result.path, "model.safetensors").read_bytes() == WEIGHTS
     assert hub.seen == []
 
 
