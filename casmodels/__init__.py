@@ -12,19 +12,32 @@ from casmodels.release import __version__
 
 if TYPE_CHECKING:
     from casmodels.library import PullOptions, Store
+    from casmodels.loaders import LoadedModel, load_model
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
 
-__all__ = ["ModelSpec", "ModelType", "PullOptions", "Registry", "Store", "StoreError", "__version__"]
+__all__ = [
+    "LoadedModel",
+    "ModelSpec",
+    "ModelType",
+    "PullOptions",
+    "Registry",
+    "Store",
+    "StoreError",
+    "__version__",
+    "load_model",
+]
 
 _HOMES = {
+    "LoadedModel": "casmodels.loaders",
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
+    "load_model": "casmodels.loaders",
 }
 
 
