@@ -94,11 +94,12 @@ class UnsafeModelError(InvalidInputError):
 
     kind = "unsafe-model"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, remedy: str | None = None) -> None:
         super().__init__(
             f"{what}: to load it would execute code from the file",
-            remedy="take it in a format of numbers only, such as safetensors or ONNX; what executes code belongs "
-            "into a sandbox, which casmodels does not have yet",
+            remedy=remedy
+            or "take it in a format of numbers only, such as safetensors or ONNX; what executes code "
+            "belongs into a sandbox, which casmodels does not have yet",
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import UnknownTensorError, UnreadableWeightsError
 from casmodels.formats import DoubtError, StoredTensor, read_tensors
+from casmodels.formats.in_memory import InMemory
 from casmodels.library.context import Context
 from casmodels.library.names import find
 from casmodels.library.ranges import Range, ranges_of
@@ -56,11 +57,11 @@ def load(context: Context, target: str, wanted: Wanted, framework: str, device: 
         return {tensor.name: arrays[tensor.name] for tensors in chosen.values() for tensor in tensors}
 
 
-def of_bytes(data: bytearray, called: str, wanted: Wanted, framework: str) -> dict[str, Any]:
+def of_bytes(data: bytes, called: str, wanted: Wanted, framework: str) -> dict[str, Any]:
     """The tensors of a file whose bytes are at hand; ``called`` is what messages call it. Raises as `load`."""
     import numpy as np
 
-    make, source = _maker(framework, None), _InMemory(data)
+    make, source = _maker(framework, None), InMemory(data)
     try:
         found = [tensor for tensor in read_tensors(source) if wanted.has(tensor.name)]
     except DoubtError as error:
@@ -73,18 +74,6 @@ def of_bytes(data: bytearray, called: str, wanted: Wanted, framework: str) -> di
         # A range of its own, for the file's bytes may lie on no boundary that suits the numbers.
         arrays.update(make(np.frombuffer(data, np.uint8)[each.start : each.stop].copy(), each))
     return {tensor.name: arrays[tensor.name] for tensor in found}
-
-
-@dataclass(frozen=True, slots=True)
-class _InMemory:
-    data: bytearray
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return bytes(self.data[offset : offset + length])
 
 
 def _check(

@@ -71,9 +71,11 @@ def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ..
 def _loaded(loader: Loader, model: StoredModel, request: Request, options: Mapping[str, Any]) -> Loaded:
     try:
         return loader.load(model, request, **options)
-    except (StoreError, OSError, MemoryError):
+    except (StoreError, MemoryError):
         raise
     except Exception as error:  # each library has its own
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, not a library's word for a file that it does not like
         raise NotLoadableError(
             f"the loader {loader.name!r} cannot load {', '.join(request.files[:3])} of {model}: {first_line(error)}",
             remedy="see whether the file is what its name says, or say loader=",

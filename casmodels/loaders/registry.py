@@ -23,7 +23,15 @@ GROUP: Final = "casmodels.loaders"
 _log = logging.getLogger(__name__)
 
 _BUILT_IN: Final = {
+    "saved-model": "saved_model:SavedModelLoader",
+    "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",
+    "onnx": "onnx:OnnxLoader",
+    "llama-cpp": "llama_cpp:LlamaCppLoader",
+    "gguf": "gguf:GgufLoader",
+    "keras": "keras:KerasLoader",
+    "sklearn": "sklearn:SklearnLoader",
+    "refused": "refused:RefusingLoader",
 }
 """In the order in which they are asked: what knows a whole directory before what knows a file."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from typing import Any, Final, TypeAlias
 
 from casmodels.errors import NotLoadableError
@@ -90,12 +90,12 @@ class StoredModel:
         with self.open(path) as packed:
             yield from unpacked_blocks(packed, self.called(path), bounds)
 
-    def read(self, path: str) -> bytearray:
-        """All the bytes."""
-        data = bytearray()
+    def read(self, path: str) -> bytes:
+        """All the bytes, which lie in memory once."""
+        data = BytesIO()
         for block in self.blocks(path):
-            data += block
-        return data
+            data.write(block)
+        return data.getvalue()
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A small file of JSON. Raises NotLoadableError when it is none, or no object."""
