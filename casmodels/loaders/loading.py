@@ -26,6 +26,7 @@ def load_model(
     path: str | None = None,
     device: str | None = None,
     loader: str | None = None,
+    isolated: bool = False,
     batch_size: int | None = None,
     force: bool = False,
     **options: Any,
@@ -34,14 +35,19 @@ def load_model(
 
     ``path`` is one file or directory of it. ``device`` is ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; unless it is given,
     a GPU is taken where there is one, if USE_GPU is not false. ``loader`` is the name of one; else the first that
-    recognises the files. ``batch_size`` is the handle's default (BATCH_SIZE, else 8). ``force`` loads what seems not
-    to fit in memory, too. ``options`` are the loader's own.
+    recognises the files. ``isolated`` loads it in a process of its own, which `LoadedModel.close` ends. ``batch_size``
+    is the handle's default (BATCH_SIZE, else 8). ``force`` loads what seems not to fit in memory, too. ``options`` are
+    the loader's own.
 
     Raises NotFoundError, NotLoadableError, UnsafeModelError, MissingExtraError, DeviceError, NoRoomError,
-    BrokenLoaderError, ConfigurationError.
+    BrokenLoaderError, ConfigurationError, WorkerDiedError.
     """
     settings = config.inference()
     size = checked_batch_size(settings.batch_size if batch_size is None else batch_size)
+    if isolated:
+        return _isolated(
+            store, target, size, {"path": path, "device": device, "loader": loader, "force": force, **options}
+        )
     model = StoredModel(store, target, path)
     chosen, files = _chosen(model, loader)
     _check_options(chosen, options)
@@ -55,6 +61,14 @@ def load_model(
         version=model.contents.target,
         batch_size=size,
     )
+
+
+def _isolated(store: Store, target: str, batch_size: int, options: dict[str, Any]) -> LoadedModel:
+    from casmodels.loaders.isolation import IsolatedRunner
+
+    version = store.contents(target).target
+    runner = IsolatedRunner(store, version, options)
+    return LoadedModel(runner, loader=runner.loader, version=version, batch_size=batch_size)
 
 
 def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ...]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,6 +241,21 @@ def test_a_model_that_does_not_fit_is_refused_with_figures(
     assert doubling.request is None
     load_model(store, "mine", device="cpu", force=True)
     assert doubling.request is not None
+
+
+def test_the_memory_of_a_gpu_counts_too(
+    store: Store, saved: Saver, doubling: Doubling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for torch: the machines that run these tests have no GPU."""
+    saved({"m.bin": bytes(100 << 20)})
+    cuda = SimpleNamespace(
+        is_available=lambda: True, mem_get_info=lambda _: (150 << 20, 80 << 30), empty_cache=lambda: None
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with pytest.raises(NoRoomError, match=r"takes 164\.0 MiB of memory of cuda:0, and 150\.0 MiB are free"):
+        load_model(store, "mine", device="cuda")
+    load_model(store, "mine", device="cuda", force=True).close()
+    load_model(store, "mine", device="cpu").close()
 
 
 def test_a_missing_extra_names_the_command(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch) -> None:

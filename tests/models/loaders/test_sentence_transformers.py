@@ -45,6 +45,14 @@ def test_embeddings(shelf: Store) -> None:
         assert np.allclose(found, original.encode(TEXTS), atol=1e-6)
 
 
+def test_embeddings_from_a_process_of_its_own(shelf: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASMODELS_CONFIG", str(shelf.directory.parent / "config.toml"))
+    expected = load_model(shelf, "minilm", device="cpu")(TEXTS)
+    with load_model(shelf, "minilm", device="cpu", isolated=True) as model:
+        assert np.array_equal(model(TEXTS), expected)
+        assert np.allclose(model.process_batch(TEXTS, batch_size=2), expected, atol=1e-6)
+
+
 def test_hidden_states(shelf: Store) -> None:
     original = transformers.AutoModel.from_pretrained(str(WEIGHTS))
     tokens = transformers.AutoTokenizer.from_pretrained(str(WEIGHTS))(TEXTS, padding=True, return_tensors="pt")

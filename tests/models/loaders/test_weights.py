@@ -13,6 +13,7 @@ import pytest
 from casmodels.errors import NotLoadableError, UnreadableWeightsError, UnsafeModelError
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from casmodels.loaders.pipe import portable
 from casstore.errors import InvalidInputError
 
 torch = pytest.importorskip("torch")
@@ -179,3 +180,14 @@ def test_bfloat16_data_follow_the_module(store: Store, saved: Saver) -> None:
     saved({"model.safetensors": safetensors_torch.save(original.state_dict())})
     with load_model(store, "mine", into=torch.nn.Linear(3, 2, dtype=torch.bfloat16)) as model:
         assert model(torch.ones(4, 3)).dtype == torch.bfloat16
+
+
+def test_tensors_become_arrays_on_their_way_out_of_a_worker() -> None:
+    value = {"a": torch.ones(2, dtype=torch.bfloat16), "b": (torch.arange(3, dtype=torch.int8), [None, 1.5])}
+    found = portable(value)
+    assert found["a"].tolist() == [1.0, 1.0]
+    assert found["a"].dtype.name == "float32"
+    assert found["b"][0].tolist() == [0, 1, 2]
+    assert found["b"][1] == [None, 1.5]
+    with pytest.raises(NotLoadableError, match="gives a Linear, which cannot leave"):
+        portable([torch.nn.Linear(1, 1)])
