@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUP: Final = "casmodels.loaders"
 _log = logging.getLogger(__name__)
 
-_BUILT_IN: Final = {
+BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
     "saved-model": "saved_model:SavedModelLoader",
@@ -42,13 +42,13 @@ _NEEDED: Final = ("name", "copies", "recognise", "devices", "load")
 
 def named(name: str) -> Loader:
     """The loader of that name. Raises NotLoadableError for one that does not exist, BrokenLoaderError."""
-    if name in _BUILT_IN:
+    if name in BUILT_IN:
         return _built_in(name)
     others = _entry_points()
     for entry in others:
         if entry.name == name:
             return _made(entry)
-    known = ", ".join([*_BUILT_IN, *(entry.name for entry in others)])
+    known = ", ".join([*BUILT_IN, *(entry.name for entry in others)])
     raise NotLoadableError(f"there is no loader {name!r}", remedy=f"the loaders are {known}")
 
 
@@ -62,12 +62,12 @@ def all_loaders() -> Iterator[Loader]:
             yield _made(entry)
         except BrokenLoaderError as error:
             _log.warning("%s; it is left out", error.message)
-    for name in _BUILT_IN:
+    for name in BUILT_IN:
         yield _built_in(name)
 
 
 def _built_in(name: str) -> Loader:
-    module, _, attribute = _BUILT_IN[name].partition(":")
+    module, _, attribute = BUILT_IN[name].partition(":")
     made: Loader = getattr(import_module(f"casmodels.loaders.builtin.{module}"), attribute)()
     return made
 
@@ -75,7 +75,7 @@ def _built_in(name: str) -> Loader:
 def _entry_points() -> list[EntryPoint]:
     from importlib.metadata import entry_points
 
-    return [entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN]
+    return [entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN]
 
 
 def _made(entry: EntryPoint) -> Loader:

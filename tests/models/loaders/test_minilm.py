@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +67,42 @@ def test_hidden_states(shelf: Store) -> None:
         batched = model.process_batch(TEXTS, batch_size=2)["last_hidden_state"]
         mask = tokens["attention_mask"].bool()
         assert torch.allclose(batched[mask], expected[mask], atol=1e-5)
+
+
+def test_an_export_to_onnx(shelf: Store, tmp_path: Path) -> None:
+    original = transformers.AutoModel.from_pretrained(str(WEIGHTS)).eval()
+    tokens = dict(transformers.AutoTokenizer.from_pretrained(str(WEIGHTS))(TEXTS, padding=True, return_tensors="pt"))
+    names = list(tokens)
+    with torch.inference_mode():
+        expected = original(**tokens).last_hidden_state.numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself and what it traces
+        torch.onnx.export(
+            _States(original, names).eval(),
+            tuple(tokens.values()),
+            tmp_path / "model.onnx",
+            dynamo=False,
+            input_names=names,
+            output_names=["states"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in [*names, "states"]},
+        )
+    shelf.checkpoint("exported", tmp_path)
+    with load_model(shelf, "exported") as model:
+        assert model.loader == "onnx"
+        found = model.process_batch({name: value.numpy() for name, value in tokens.items()}, batch_size=2)
+        assert np.allclose(found, expected, atol=1e-4)
+
+
+class _States(torch.nn.Module):  # type: ignore[misc]
+    """A model of transformers that gives a tensor and nothing else."""
+
+    def __init__(self, model: Any, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *tokens: Any) -> Any:
+        return self.model(**dict(zip(self.names, tokens, strict=True))).last_hidden_state
 
 
 @pytest.mark.parametrize("loader", ["sentence-transformers", "transformers"])
