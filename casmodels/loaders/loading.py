@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from casmodels import config
-from casmodels.errors import NotLoadableError
+from casmodels.errors import BrokenLoaderError, NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import registry, room
 from casmodels.loaders.devices import choose
@@ -17,6 +18,8 @@ from casmodels.loaders.loader import Loaded, Loader, Request
 from casmodels.loaders.local import LocalRunner
 from casmodels.loaders.stored_model import StoredModel
 from casstore.errors import InvalidInputError, StoreError
+
+_log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -74,7 +77,19 @@ def _isolated(store: Store, target: str, batch_size: int, options: dict[str, Any
 def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ...]]:
     """The loader, and the files that it recognises."""
     for loader in registry.all_loaders() if name is None else [registry.named(name)]:
-        files = tuple(loader.recognise(model))
+        try:
+            files = tuple(loader.recognise(model))
+        except StoreError:
+            raise
+        except Exception as error:  # another package's
+            broken = BrokenLoaderError(
+                f"the loader {loader.name!r} fails to look at {model}: {type(error).__name__}: {first_line(error)}",
+                remedy="mend or remove the package that brings it",
+            )
+            if name is not None:
+                raise broken from error
+            _log.warning("%s; it is left out", broken.message)
+            continue
         if files:
             return loader, files
     what = "no loader recognises" if name is None else f"the loader {name!r} does not recognise"

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from casmodels.errors import NotLoadableError
 from casmodels.library import Store
+from casmodels.loaders.room import free_bytes
 from casmodels.sources.gzipped import UnpackLimits, is_gzip_name, unpacked_blocks, unpacked_name
 from casstore.errors import InvalidInputError, NotFoundError
 
@@ -76,17 +77,15 @@ class StoredModel:
         """A seekable file of the stored bytes, not unpacked."""
         return self.store.open(self.contents.target, self.full(path))
 
-    def blocks(self, path: str, limit_bytes: int | None = None) -> Iterator[Block]:
+    def blocks(self, path: str) -> Iterator[Block]:
         """The bytes in order, decoded ahead and checked.
 
-        Raises InvalidInputError for a gzip file that unpacks to more than ``limit_bytes`` or 100 times its size.
+        Raises InvalidInputError for a gzip file that unpacks to more than fits in memory, or 100 times its size.
         """
         if not is_gzip_name(path):
             yield from self.store.cat(self.contents.target, self.full(path))
             return
-        bounds = UnpackLimits(ratio=_MAX_RATIO)
-        if limit_bytes is not None:
-            bounds = UnpackLimits(limit_bytes, _MAX_RATIO)
+        bounds = UnpackLimits(free_bytes("cpu") or 0, _MAX_RATIO)
         with self.open(path) as packed:
             yield from unpacked_blocks(packed, self.called(path), bounds)
 

@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from casmodels.errors import DeviceError, NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from casstore.errors import DamagedError
+from tests.models.reading.damage import flip_packs
 from tests.models.reading.weights import normal
 
 Saver = Callable[..., str]
@@ -71,6 +73,26 @@ def test_external_data_come_from_the_store(store: Store, saved: Saver, tmp_path:
     del files["deep/model.onnx_data"]
     saved(files)
     with pytest.raises(NotLoadableError, match=r"has no deep/model\.onnx_data, in which deep/model\.onnx keeps"):
+        load_model(store, "mine")
+
+
+def test_small_tensors_in_other_files(store: Store, saved: Saver, tmp_path: Path) -> None:
+    weights = [numpy_helper.from_array(np.array(value, "float32"), name) for name, value in (("a", [2.0]), ("b", 3.0))]
+    nodes = [helper.make_node("Mul", ["x", "a"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"])] for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, weights))
+    model.ir_version = 9
+    model.opset_import[0].version = 17
+    onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="small.bin", size_threshold=0)
+    saved({name: (tmp_path / name).read_bytes() for name in ("m.onnx", "small.bin")})
+    with load_model(store, "mine", loader="onnx") as loaded:
+        assert loaded([1.0, 2.0]).tolist() == [5.0, 7.0]
+
+
+def test_a_damaged_file_is_never_loaded(store: Store, saved: Saver) -> None:
+    saved({"model.onnx": linear().SerializeToString()})
+    flip_packs(store)
+    with pytest.raises(DamagedError, match="is damaged"):
         load_model(store, "mine")
 
 

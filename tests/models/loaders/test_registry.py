@@ -29,6 +29,11 @@ class Upper:
         text = model.read(request.files[0]).decode() + suffix
         return Loaded(text, lambda batch: [text + item for item in batch], move=lambda device: None)
 
+class Failing(Upper):
+    name = "failing"
+    def recognise(self, model):
+        raise KeyError("shape")
+
 class Half:
     name = "half"
     copies = 1
@@ -89,6 +94,18 @@ def test_a_broken_one_is_named_and_the_others_work(
     assert said in raised.value.message
     assert "\n" not in raised.value.message
     assert raised.value.remedy == "mend or remove theirs"
+
+
+def test_one_that_fails_when_it_is_asked_is_left_out(
+    store: Store, saved: Saver, install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install({"failing": "theirs_loaders:Failing", "upper": "theirs_loaders:Upper"})
+    saved({"note.txt": b"hello "})
+    with caplog.at_level(logging.WARNING), load_model(store, "mine") as model:
+        assert model.loader == "upper"
+    assert caplog.messages[0].startswith("the loader 'failing' fails to look at mine@")
+    with pytest.raises(BrokenLoaderError, match="KeyError: 'shape'"):
+        load_model(store, "mine", loader="failing")
 
 
 def test_a_built_in_name_cannot_be_taken(install: Install) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from casmodels.errors import NotLoadableError, UnreadableWeightsError, UnsafeModelError
 from casmodels.library import Store
-from casmodels.loaders import load_model
+from casmodels.loaders import load_model, stored_model
 from casmodels.loaders.pipe import portable
 from casstore.errors import InvalidInputError
 
@@ -172,6 +172,14 @@ def test_what_are_no_weights_is_one_sentence(store: Store, saved: Saver, data: b
 def test_a_gzip_bomb_is_stopped(store: Store, saved: Saver) -> None:
     saved({"m.safetensors.gz": gzip.compress(bytes(100 << 20))})
     with pytest.raises(InvalidInputError, match="more than 100 times its size"):
+        load_model(store, "mine")
+
+
+def test_a_gzip_file_that_does_not_fit_is_stopped(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = torch.randn(30 << 18).numpy().tobytes()
+    saved({"m.safetensors.gz": gzip.compress(data, 0)})
+    monkeypatch.setattr(stored_model, "free_bytes", lambda _: 20 << 20)
+    with pytest.raises(InvalidInputError, match=f"unpacks to more than {20 << 20} bytes"):
         load_model(store, "mine")
 
 
