@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Final
 
 from casmodels.errors import NoRoomError
 
-_KEPT_FREE_BYTES = 64 << 20
+_GROUP: Final = Path("/sys/fs/cgroup")
+"""Where a container sees its own limits (control groups, version 2)."""
+
+_KEPT_FREE_BYTES: Final = 64 << 20
 """Beside the weights: buffers of the store, and what the libraries take for themselves."""
 
 
@@ -21,7 +26,19 @@ def free_bytes(device: str) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0]) if torch is not None and known else None
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    free, in_group = int(psutil.virtual_memory().available), _free_in_group()
+    return free if in_group is None else min(free, in_group)
+
+
+def _free_in_group() -> int | None:
+    """What the limit of a container leaves, None where there is none. Pages of files that nobody uses count as free."""
+    try:
+        limit = int((_GROUP / "memory.max").read_text())
+        used = int((_GROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        return max(limit - used + int(stat["inactive_file"]), 0)
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def check(what: str, weights_bytes: int, device: str, copies: int) -> None:

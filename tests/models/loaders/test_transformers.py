@@ -12,6 +12,8 @@ import pytest
 from casmodels.errors import NotLoadableError, UnsafeModelError
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from casmodels.loaders.builtin import transformers as loader
+from casmodels.loaders.builtin import weights
 from tests.models.loaders.test_weights import archive
 
 torch = pytest.importorskip("torch")
@@ -84,15 +86,15 @@ def made(make: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("weights", ["safetensors", "shards", "bin"])
-def test_a_family(store: Store, saved: Saver, tmp_path: Path, family: str, weights: str) -> None:
+@pytest.mark.parametrize("form", ["safetensors", "shards", "bin"])
+def test_a_family(store: Store, saved: Saver, tmp_path: Path, family: str, form: str) -> None:
     make, inputs, output = FAMILIES[family]
     original = made(make)
-    files = files_of(original, tmp_path / "original", max_shard_size="20KB" if weights == "shards" else "1GB")
-    if weights == "bin":
+    files = files_of(original, tmp_path / "original", max_shard_size="20KB" if form == "shards" else "1GB")
+    if form == "bin":
         del files["model.safetensors"]
         files["pytorch_model.bin"] = archive(original.state_dict())
-    assert ("model.safetensors.index.json" in files) is (weights == "shards")
+    assert ("model.safetensors.index.json" in files) is (form == "shards")
     saved(files)
     with torch.inference_mode():
         expected = original(**inputs)[output]
@@ -105,6 +107,22 @@ def test_a_family(store: Store, saved: Saver, tmp_path: Path, family: str, weigh
         state = original.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in model.model.state_dict().items())
         assert len(list(model.model.parameters())) == len(list(original.parameters()))  # what was tied is tied
+
+
+def test_the_weights_lie_in_memory_once(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: dict[str, int] = {}
+
+    def state_of(*arguments: Any) -> Any:
+        state = weights.state_of(*arguments)
+        decoded.update({name: tensor.data_ptr() for name, tensor in state.items()})
+        return state
+
+    monkeypatch.setattr(loader, "state_of", state_of)
+    saved(files_of(made(llama), tmp_path / "original"))
+    with load_model(store, "mine", device="cpu") as model:
+        assert {name: tensor.data_ptr() for name, tensor in model.model.state_dict().items()} == decoded
 
 
 def test_another_class_and_type(store: Store, saved: Saver, tmp_path: Path) -> None:
