@@ -49,9 +49,12 @@ class MemoryFiles:
         return path
 
     def add_all(self, model: StoredModel, paths: Iterable[str]) -> None:
-        """Files of a version under their own names, those that are gzipped unpacked."""
-        for path in paths:
-            self.add(unpacked_name(path), model.blocks(path))
+        """Files of a version under their own names; one that is gzipped is unpacked, unless it is among them plain."""
+        wanted = list(paths)
+        for path in wanted:
+            name = unpacked_name(path)
+            if name == path or name not in wanted:
+                self.add(name, model.blocks(path))
 
     def close(self) -> None:
         """Free them."""
