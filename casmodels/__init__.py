@@ -13,6 +13,7 @@ from casmodels.release import __version__
 if TYPE_CHECKING:
     from casmodels.integrity import verify_model_integrity
     from casmodels.library import PullOptions, Store
+    from casmodels.loaders import LoadedModel, load_model
     from casmodels.manager import DownloadResult, ModelDownloader
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DownloadResult",
+    "LoadedModel",
     "ModelDownloader",
     "ModelSpec",
     "ModelType",
@@ -28,11 +30,13 @@ __all__ = [
     "Store",
     "StoreError",
     "__version__",
+    "load_model",
     "verify_model_integrity",
 ]
 
 _HOMES = {
     "DownloadResult": "casmodels.manager.results",
+    "LoadedModel": "casmodels.loaders",
     "ModelDownloader": "casmodels.manager.downloader",
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
@@ -40,6 +44,7 @@ _HOMES = {
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
+    "load_model": "casmodels.loaders",
     "verify_model_integrity": "casmodels.integrity",
 }
 

@@ -18,6 +18,7 @@ configuration file is TOML::
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ HUB_ENDPOINT: Final = "https://huggingface.co"
 MAX_WORKERS: Final = 64
 
 _TRUE: Final = {"1", "ON", "YES", "TRUE"}
+_FALSE: Final = {"0", "OFF", "NO", "FALSE"}
+_BATCH_SIZE: Final = re.compile(r"[1-9][0-9]{0,8}\Z")
 _TOKEN_LIMIT_BYTES: Final = 64 * 1024
 
 
@@ -162,6 +165,32 @@ def load(
         hub_cache_is_set=bool(environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")),
         implicit_token=not _is_true(environment.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How models are run: whether a GPU is taken where there is one, and how many items make a batch."""
+
+    use_gpu: bool = True
+    batch_size: int = 8
+
+
+def inference(environ: Mapping[str, str] | None = None) -> Inference:
+    """What USE_GPU and BATCH_SIZE say.
+
+    They are read when a model is loaded and not before, since other programs know these names, too.
+    Raises ConfigurationError for a value that is not understood.
+    """
+    environment = os.environ if environ is None else environ
+    chosen = Inference()
+    use_gpu, batch_size = environment.get("USE_GPU") or "true", environment.get("BATCH_SIZE") or str(chosen.batch_size)
+    if use_gpu.upper() not in _TRUE | _FALSE:
+        raise ConfigurationError(f"USE_GPU: {use_gpu!r} is neither true nor false", remedy="use true or false")
+    if not _BATCH_SIZE.match(batch_size):
+        raise ConfigurationError(
+            f"BATCH_SIZE: {batch_size!r} is no number of items", remedy="use a whole number from 1 on"
+        )
+    return Inference(use_gpu.upper() in _TRUE, int(batch_size))
 
 
 def default_view_path(store_path: Path) -> Path:

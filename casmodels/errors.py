@@ -83,6 +83,59 @@ class UnreadableWeightsError(InvalidInputError):
     kind = "unreadable-weights"
 
 
+class NotLoadableError(InvalidInputError):
+    """No loader knows what to do with the version, or the one that does cannot read it."""
+
+    kind = "not-loadable"
+
+
+class UnsafeModelError(InvalidInputError):
+    """Loading the file would execute code that is in it."""
+
+    kind = "unsafe-model"
+
+    def __init__(self, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(
+            f"{what}: to load it would execute code from the file",
+            remedy=remedy
+            or "take it in a format of numbers only, such as safetensors or ONNX; what executes code "
+            "belongs into a sandbox, which casmodels does not have yet",
+        )
+
+
+class DeviceError(InvalidInputError):
+    """There is no such device, or not for this kind of model."""
+
+    kind = "device"
+
+
+class UnloadedError(InvalidInputError):
+    """The model was unloaded before it was asked for something."""
+
+    kind = "unloaded"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"{version} is unloaded", remedy="load it again")
+
+
+class BrokenLoaderError(FailedError):
+    """A loader that another package brings, or a library that a loader needs, cannot be used."""
+
+    kind = "broken-loader"
+
+
+class NoRoomError(FailedError):
+    """A model does not fit in the memory that is free."""
+
+    kind = "no-room"
+
+
+class WorkerDiedError(FailedError):
+    """The process in which a model was loaded has ended."""
+
+    kind = "worker-died"
+
+
 class WrongBytesError(IntegrityError):
     """A file arrived with bytes that are not what the Hub, or the user's checksum, says."""
 
@@ -133,7 +186,9 @@ class InterruptedPullError(FailedError):
 
 __all__ = [
     "AccessError",
+    "BrokenLoaderError",
     "ConfigurationError",
+    "DeviceError",
     "InterruptedPullError",
     "MissingExtraError",
     "MissingPackageError",
@@ -141,13 +196,18 @@ __all__ = [
     "MissingUpstreamError",
     "NameTakenError",
     "NetworkError",
+    "NoRoomError",
+    "NotLoadableError",
     "OfflineError",
     "RegistryError",
     "StoreError",
     "UnknownModelError",
     "UnknownTensorError",
     "UnknownVersionError",
+    "UnloadedError",
     "UnreadableWeightsError",
+    "UnsafeModelError",
     "UpstreamError",
+    "WorkerDiedError",
     "WrongBytesError",
 ]

@@ -22,7 +22,7 @@ from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
 if TYPE_CHECKING:  # each command makes its own only
-    from casmodels.results import EntryResult, ModelResult, StatsResult, VersionResult
+    from casmodels.results import ContentsResult, EntryResult, ModelResult, StatsResult, VersionResult
 
 
 def list_models(context: Context, *, available: bool, model_type: str | None) -> list[ModelResult]:
@@ -79,6 +79,17 @@ def list_entries(context: Context, target: str) -> list[EntryResult]:
     with context.engine().reading() as reader:
         tree = reader.tree(find(reader, context.registry, target).version.tree)
         return [_entry(entry) for entry in tree]
+
+
+def contents(context: Context, target: str) -> ContentsResult:
+    """A version and its files. Raises UnknownModelError, UnknownVersionError."""
+    from casmodels.library.weights import files_of
+    from casmodels.results import ContentsResult
+
+    with context.engine().reading() as reader:
+        found = find(reader, context.registry, target)
+        files = tuple(_entry(entry) for entry in files_of(reader.tree(found.version.tree)))
+    return ContentsResult(found.name, found.id.hex, files)
 
 
 def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:

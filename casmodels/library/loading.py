@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import UnknownTensorError, UnreadableWeightsError
-from casmodels.formats import StoredTensor
+from casmodels.formats import DoubtError, StoredTensor, read_tensors
+from casmodels.formats.in_memory import InMemory
 from casmodels.library.context import Context
 from casmodels.library.names import find
 from casmodels.library.ranges import Range, ranges_of
@@ -54,6 +55,25 @@ def load(context: Context, target: str, wanted: Wanted, framework: str, device: 
             for batch in _batches(ranges_of(chosen[file.path]), batch_bytes):
                 arrays.update(_filled(shelf, file, batch, make))
         return {tensor.name: arrays[tensor.name] for tensors in chosen.values() for tensor in tensors}
+
+
+def of_bytes(data: bytes, called: str, wanted: Wanted, framework: str) -> dict[str, Any]:
+    """The tensors of a file whose bytes are at hand; ``called`` is what messages call it. Raises as `load`."""
+    import numpy as np
+
+    make, source = _maker(framework, None), InMemory(data)
+    try:
+        found = [tensor for tensor in read_tensors(source) if wanted.has(tensor.name)]
+    except DoubtError as error:
+        raise UnreadableWeightsError(f"the tensors of {called} cannot be read: {error}") from error
+    for tensor in found:
+        if tensor.problem:
+            raise UnreadableWeightsError(f"the tensor {tensor.name!r} in {called} cannot be loaded: {tensor.problem}")
+    arrays: dict[str, Any] = {}
+    for each in ranges_of(found):
+        # A range of its own, for the file's bytes may lie on no boundary that suits the numbers.
+        arrays.update(make(np.frombuffer(data, np.uint8)[each.start : each.stop].copy(), each))
+    return {tensor.name: arrays[tensor.name] for tensor in found}
 
 
 def _check(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         CheckpointResult,
         CleanupResult,
         CompactResult,
+        ContentsResult,
         DiffResult,
         EntryResult,
         GcResult,
@@ -261,6 +262,12 @@ class Store:
         if target is None:
             return self.list()
         return inventory.list_entries(self._context, target)
+
+    def contents(self, target: str) -> ContentsResult:
+        """The version that NAME[@VERSION] means now, and its files; links lead to the files' own bytes."""
+        from casmodels.library import inventory
+
+        return inventory.contents(self._context, target)
 
     def cat(self, target: str, path: str) -> Iterator[memoryview]:
         """The bytes of one file of a version."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from casmodels.results.checkpoints import CheckpointResult
     from casmodels.results.checks import Damage, RepairResult, VerifyResult
     from casmodels.results.diffs import Change, DiffResult, FileDiff, SideResult, TensorDiff
-    from casmodels.results.entries import EntryResult
+    from casmodels.results.entries import ContentsResult, EntryResult
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
     from casmodels.results.space import CleanupResult, CompactResult, GcResult, StatsResult
@@ -27,6 +27,7 @@ __all__ = [
     "CheckpointResult",
     "CleanupResult",
     "CompactResult",
+    "ContentsResult",
     "Damage",
     "DiffResult",
     "EntryResult",
@@ -59,6 +60,7 @@ _HOMES = {
     "EntryResult": "entries",
     "ErrorResult": "pulls",
     "CompactResult": "space",
+    "ContentsResult": "entries",
     "FileDiff": "diffs",
     "GcResult": "space",
     "LeftOut": "pulls",

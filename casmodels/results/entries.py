@@ -15,3 +15,17 @@ class EntryResult:
     mode: str
     digest: str | None = None
     target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsResult:
+    """One version and its files, those that links lead to under the links' paths."""
+
+    name: str
+    version: str
+    files: tuple[EntryResult, ...]
+
+    @property
+    def target(self) -> str:
+        """``NAME@ID``: what means this version whatever is saved meanwhile."""
+        return f"{self.name}@{self.version}"

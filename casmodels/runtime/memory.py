@@ -29,3 +29,14 @@ def tune_for_large_buffers() -> None:
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+
+
+def give_back_freed() -> None:
+    """Give memory that was freed in pieces back to the system; does nothing where there is no glibc."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -56,15 +56,13 @@ def unpack(
     InvalidInputError over a limit; FullError. Nothing is left at ``target`` then.
     """
     called = name or source.name
-    bounds = limits or UnpackLimits()
     written_bytes = 0
     with files.translated(target):
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         with source.open("rb", buffering=0) as packed:
-            for block in _blocks(packed, called):
+            for block in unpacked_blocks(packed, called, limits):
                 written_bytes += len(block)
-                _check(bounds, called, written_bytes, packed.tell())
                 files.write_all(descriptor, block, target)
                 if progress is not None:
                     progress(len(block))
@@ -75,6 +73,16 @@ def unpack(
     finally:
         os.close(descriptor)
     return written_bytes
+
+
+def unpacked_blocks(packed: BinaryIO, called: str, limits: UnpackLimits | None = None) -> Iterator[bytes]:
+    """What an open gzip file holds, at most 1 MiB at a time. Raises WrongBytesError, InvalidInputError as `unpack`."""
+    bounds = limits or UnpackLimits()
+    written_bytes = 0
+    for block in _blocks(packed, called):
+        written_bytes += len(block)
+        _check(bounds, called, written_bytes, packed.tell())
+        yield block
 
 
 def _check(limits: UnpackLimits, called: str, written_bytes: int, read_bytes: int) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import platformdirs
 import pytest
 
-from casmodels.config import HUB_ENDPOINT, Config, Endpoint, Secret, default_view_path, load
+from casmodels.config import HUB_ENDPOINT, Config, Endpoint, Inference, Secret, default_view_path, inference, load
 from casmodels.errors import ConfigurationError
 
 Loader: TypeAlias = Callable[..., Config]
@@ -245,3 +245,13 @@ def test_tables_of_models_carry_the_place_where_they_stand(given: Loader) -> Non
         "line 6, [models.c]",
         "line 7, [models.d]",
     ]
+
+
+def test_how_models_are_run() -> None:
+    assert inference({}) == Inference(use_gpu=True, batch_size=8)
+    assert inference({"USE_GPU": "", "BATCH_SIZE": ""}) == Inference()
+    assert inference({"USE_GPU": "False", "BATCH_SIZE": "32"}) == Inference(use_gpu=False, batch_size=32)
+    for variable, values in {"USE_GPU": ["2", "maybe"], "BATCH_SIZE": ["0", "-1", "8.0", "٣", "1" * 10]}.items():
+        for value in values:
+            with pytest.raises(ConfigurationError, match=variable):
+                inference({variable: value})

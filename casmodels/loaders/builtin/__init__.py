@@ -1,0 +1,1 @@
+"""The loaders that casmodels brings, one kind of model each."""

@@ -1,0 +1,118 @@
+"""ONNX by onnxruntime, from bytes: neither the model nor its external data come to lie on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from posixpath import dirname, join, normpath
+from typing import Any, Final
+
+from casmodels.errors import DeviceError, NotLoadableError
+from casmodels.formats import DoubtError
+from casmodels.formats.in_memory import InMemory
+from casmodels.loaders.devices import CPU
+from casmodels.loaders.extras import library
+from casmodels.loaders.loader import Loaded, Request
+from casmodels.loaders.stored_model import StoredModel
+
+_CUDA: Final = "CUDAExecutionProvider"
+_TYPES: Final = {
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxLoader:
+    """An ``onnxruntime.InferenceSession``. It is called with its inputs by name, or with the one that it has, and gives
+    its outputs by name, or the one that it has; as NumPy's arrays."""
+
+    name = "onnx"
+    copies = 2
+
+    def recognise(self, model: StoredModel) -> Sequence[str]:
+        """The ``.onnx`` file, and the files beside it in which it may keep tensors."""
+        found = model.only(model.ending(".onnx"))
+        return [*found, *(path for path in model.sizes if any(_is_data(path, file) for file in found))]
+
+    def devices(self) -> Sequence[str]:
+        """One CUDA device where this onnxruntime can use any."""
+        found = library("onnxruntime", "onnx").get_available_providers()
+        return ("cuda:0", CPU) if _CUDA in found else (CPU,)
+
+    def load(self, model: StoredModel, request: Request, *, session_options: Any = None) -> Loaded:
+        """``session_options`` are onnxruntime's."""
+        runtime = library("onnxruntime", "onnx")
+        path = request.files[0]
+        data = model.read(path)
+        options = session_options if session_options is not None else runtime.SessionOptions()
+        external = _external(model, path, data)
+        if external:
+            options.add_external_initializers_from_files_in_memory(
+                list(external), list(external.values()), [len(part) for part in external.values()]
+            )
+        on_gpu = request.device != CPU
+        session = runtime.InferenceSession(data, options, providers=[_CUDA] if on_gpu else ["CPUExecutionProvider"])
+        if on_gpu and _CUDA not in session.get_providers():
+            raise DeviceError(
+                f"onnxruntime cannot use {request.device}", remedy="see its log for what CUDA lacks, or use the CPU"
+            )
+        return Loaded(session, _Running(session))
+
+
+class _Running:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._kinds = {each.name: _TYPES.get(each.type) for each in session.get_inputs()}
+        self._outputs = [each.name for each in session.get_outputs()]
+
+    def __call__(self, inputs: Any) -> Any:
+        if not isinstance(inputs, Mapping):
+            if len(self._kinds) != 1:
+                raise NotLoadableError(f"the model has {len(self._kinds)} inputs", remedy=self._advice())
+            inputs = {next(iter(self._kinds)): inputs}
+        unknown = [name for name in inputs if name not in self._kinds]
+        if unknown:
+            raise NotLoadableError(f"the model has no input {unknown[0]!r}", remedy=self._advice())
+        found = self._session.run(None, {name: self._array(name, value) for name, value in inputs.items()})
+        return found[0] if len(found) == 1 else dict(zip(self._outputs, found, strict=True))
+
+    def _array(self, name: str, value: Any) -> Any:
+        """The numbers in the type that the model takes, where that is the same kind of number."""
+        import numpy as np
+
+        array, kind = np.asarray(value), self._kinds[name]
+        return array.astype(kind, copy=False) if kind and np.can_cast(array.dtype, kind, "same_kind") else array
+
+    def _advice(self) -> str:
+        return f"give a dict of {', '.join(self._kinds)}"
+
+
+def _is_data(path: str, file: str) -> bool:
+    """Whether a file is called as exporters call that of an ``.onnx`` file's tensors: its name and ``data``."""
+    return path != file and path.lower().startswith((file.lower() + "_data", file.lower() + ".data"))
+
+
+def _external(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
+    """The files that the model keeps tensors in, by what it calls them."""
+    from casmodels.formats.onnx import onnx_layout
+
+    try:
+        locations = list(onnx_layout(InMemory(data)).external)
+    except DoubtError as error:
+        raise NotLoadableError(f"{model.called(path)} is no ONNX model: {error}") from error
+    found = {}
+    for location in locations:
+        place = normpath(join(dirname(path), location))
+        if place not in model.sizes:
+            raise NotLoadableError(
+                f"{model} has no {place}, in which {path} keeps tensors",
+                remedy="`casmodels pull --all-files` brings all in",
+            )
+        found[location] = model.read(place)
+    return found

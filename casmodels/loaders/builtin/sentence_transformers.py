@@ -1,0 +1,57 @@
+"""Models of sentence-transformers, which reads a directory: it gets one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from casmodels.loaders.builtin.transformers import without_bars
+from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.extras import library
+from casmodels.loaders.loader import Loaded, Request
+from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.stored_model import StoredModel
+from casmodels.sources.gzipped import unpacked_name
+from casmodels.sources.weights import SAFETENSORS, TORCH, format_of
+
+
+class SentenceTransformersLoader:
+    """A ``SentenceTransformer``. It is called as its ``encode``."""
+
+    name = "sentence-transformers"
+    copies = 2
+
+    def recognise(self, model: StoredModel) -> Sequence[str]:
+        """The weights of all modules, where ``modules.json`` lists some."""
+        if model.file is not None or "modules.json" not in model.sizes:
+            return []
+        formats = {path: format_of(unpacked_name(path), model.sizes) for path in model.sizes}
+        for wanted in (SAFETENSORS, TORCH):
+            found = [path for path, its in formats.items() if its == wanted]
+            if found:
+                return found
+        return []
+
+    def devices(self) -> Sequence[str]:
+        """Torch's."""
+        library("sentence_transformers", "sentence-transformers")
+        return torch_devices()
+
+    def load(self, model: StoredModel, request: Request, *, truncate_dim: int | None = None) -> Loaded:
+        """``truncate_dim`` is how many dimensions the embeddings are to have."""
+        made_by = library("sentence_transformers", "sentence-transformers").SentenceTransformer
+        with MemoryFiles() as files, without_bars():
+            small = (path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None)
+            files.add_all(model, (*small, *request.files))
+            made = made_by(
+                str(files.path),
+                device=request.device,
+                truncate_dim=truncate_dim,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+
+        def encode(batch: Any) -> Any:
+            return made.encode(batch, batch_size=len(batch), show_progress_bar=False)
+
+        return Loaded(made, made.encode, encode, move=made.to, processor=getattr(made, "tokenizer", None))

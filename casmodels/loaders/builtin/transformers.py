@@ -1,0 +1,181 @@
+"""Models of transformers: configuration and tokenizer from small files, weights straight from the store."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.loaders.builtin.weights import shards_of, state_of
+from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.extras import first_line, library
+from casmodels.loaders.loader import Loaded, Request
+from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.stored_model import StoredModel
+from casmodels.loaders.torch_modules import RunningModule
+from casmodels.sources.weights import format_of
+
+_log = logging.getLogger(__name__)
+_CONFIG: Final = "config.json"
+_WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_OF_PAIRS: Final = ("logits_per_image", "logits_per_text")
+"""What CLIP says of each item with every other of its batch: batch by batch, that would be nonsense."""
+
+_PROCESSORS: Final = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json")
+
+
+class TransformersLoader:
+    """The model of the class that ``config.json`` names, such as ``BertModel``; ``processor`` is its tokenizer.
+
+    It is called with text or with the model's own inputs, and gives what the model gives; `process_batch` takes texts
+    or a dict of inputs and gives a dict.
+    """
+
+    name = "transformers"
+    copies = 1
+
+    def recognise(self, model: StoredModel) -> Sequence[str]:
+        """A directory with ``config.json`` and the weights, under the names that transformers gives them."""
+        if model.file is not None or _CONFIG not in model.sizes or "model_type" not in model.read_json(_CONFIG):
+            return []
+        for name in _WEIGHTS:
+            if name in model.sizes:
+                return shards_of(model, name) if name.endswith(".json") else [name]
+            if name + ".gz" in model.sizes:
+                return [name + ".gz"]
+        return []
+
+    def devices(self) -> Sequence[str]:
+        """Torch's."""
+        library("transformers", "transformers")
+        return torch_devices()
+
+    def load(
+        self,
+        model: StoredModel,
+        request: Request,
+        *,
+        architecture: str | None = None,
+        dtype: Any = None,
+        allow_missing: bool = False,
+    ) -> Loaded:
+        """``architecture`` is a class of transformers, instead of the one that ``config.json`` names; ``dtype`` a type,
+        instead of that of the weights. With ``allow_missing``, what the weights lack is made up at random."""
+        transformers = library("transformers", "transformers")
+        with MemoryFiles() as files:
+            files.add_all(model, small_files(model))
+            config = _config(transformers, model, str(files.path))
+            processor = _processor(transformers, model, str(files.path))
+        state = state_of(model, request.files)
+        with without_bars():
+            made, report = _class(transformers, config, architecture).from_pretrained(
+                None,
+                config=config,
+                state_dict=state,
+                dtype=dtype if dtype is not None else "auto",
+                output_loading_info=True,
+            )
+        missing = sorted(report["missing_keys"])
+        if missing and not allow_missing:
+            raise NotLoadableError(
+                f"the weights of {model} lack {len(missing)} tensors of {type(made).__name__}, such as {missing[0]}",
+                remedy="say architecture= for a class that they are whole for, or allow_missing=True for random ones",
+            )
+        return _loaded(made, processor, request.device)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bars of transformers meanwhile: the weights are in memory already."""
+    bars = library("transformers.utils.logging", "transformers")
+    enabled = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            bars.enable_progress_bar()
+
+
+def small_files(model: StoredModel) -> list[str]:
+    """What lies beside the weights in the same directory, such as the vocabulary."""
+    return [path for path in model.sizes if "/" not in path and format_of(path, model.sizes) is None]
+
+
+def _config(transformers: Any, model: StoredModel, directory: str) -> Any:
+    try:
+        return transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        if "auto_map" in model.read_json(_CONFIG):
+            raise UnsafeModelError(
+                f"{model.called(_CONFIG)} names Python files for the model to be made with"
+            ) from error
+        raise
+
+
+def _class(transformers: Any, config: Any, architecture: str | None) -> Any:
+    name = architecture or next(iter(config.architectures or ()), None) or "AutoModel"
+    found = getattr(transformers, name, None)
+    if found is None and architecture is not None:
+        raise NotLoadableError(f"transformers has no class {architecture!r}", remedy="see its list of models")
+    found = found or transformers.AutoModel
+    if hasattr(found, "from_config"):  # it finds the class by the configuration
+        with library("torch", "torch").device("meta"):
+            return type(found.from_config(config))
+    return found
+
+
+def _processor(transformers: Any, model: StoredModel, directory: str) -> Any:
+    """The processor, or where its libraries are missing the tokenizer; None where there is neither."""
+    if not any(name in model.sizes for name in _PROCESSORS):
+        return None
+    for kind in (transformers.AutoProcessor, transformers.AutoTokenizer):
+        try:
+            found = kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+            _log.info("%s has no %s: %s", model, kind.__name__, first_line(error))
+            continue
+        tokenizer = getattr(found, "tokenizer", found)
+        if hasattr(tokenizer, "name_or_path"):
+            tokenizer.name_or_path = str(model)  # the directory is about to go
+        return found
+    return None
+
+
+def _loaded(made: Any, processor: Any, device: str) -> Loaded:
+    running = RunningModule(made.to(device).eval())
+    tokenizer = getattr(processor, "tokenizer", processor)
+    extra = {"use_cache": False} if "use_cache" in inspect.signature(made.forward).parameters else {}
+
+    def prepare(data: Any) -> Any:
+        if not _is_text(data):
+            return data
+        if not callable(tokenizer) or not hasattr(tokenizer, "pad_token"):
+            raise NotLoadableError("the model has no tokenizer", remedy="give its inputs as a dict of arrays")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return dict(tokenizer(data, padding=True, truncation=True, return_tensors="pt"))
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if arguments and (isinstance(arguments[0], str) or _is_text(arguments[0])):
+            first = [arguments[0]] if isinstance(arguments[0], str) else arguments[0]
+            return running.call(*arguments[1:], **prepare(first), **keywords)
+        return running.call(*arguments, **keywords)
+
+    def call_batch(batch: Any) -> Any:
+        found = running.call_batch({**batch, **extra} if isinstance(batch, dict) else batch)
+        return {name: value for name, value in found.items() if name not in _OF_PAIRS}
+
+    return Loaded(made, call, call_batch, prepare, running.move, processor)
+
+
+def _is_text(data: Any) -> bool:
+    return isinstance(data, list) and bool(data) and isinstance(data[0], str)

@@ -1,0 +1,124 @@
+"""From a version to a handle."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from casmodels import config
+from casmodels.errors import BrokenLoaderError, NotLoadableError
+from casmodels.library import Store
+from casmodels.loaders import registry, room
+from casmodels.loaders.devices import choose
+from casmodels.loaders.extras import first_line
+from casmodels.loaders.handle import LoadedModel, checked_batch_size
+from casmodels.loaders.loader import Loaded, Loader, Request
+from casmodels.loaders.local import LocalRunner
+from casmodels.loaders.stored_model import StoredModel
+from casstore.errors import InvalidInputError, StoreError
+
+_log = logging.getLogger(__name__)
+
+
+def load_model(
+    store: Store,
+    target: str,
+    *,
+    path: str | None = None,
+    device: str | None = None,
+    loader: str | None = None,
+    isolated: bool = False,
+    batch_size: int | None = None,
+    force: bool = False,
+    **options: Any,
+) -> LoadedModel:
+    """Load a version (NAME[@VERSION]) from the store.
+
+    ``path`` is one file or directory of it. ``device`` is ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; unless it is given,
+    a GPU is taken where there is one, if USE_GPU is not false. ``loader`` is the name of one; else the first that
+    recognises the files. ``isolated`` loads it in a process of its own, which `LoadedModel.close` ends. ``batch_size``
+    is the handle's default (BATCH_SIZE, else 8). ``force`` loads what seems not to fit in memory, too. ``options`` are
+    the loader's own.
+
+    Raises NotFoundError, NotLoadableError, UnsafeModelError, MissingExtraError, DeviceError, NoRoomError,
+    BrokenLoaderError, ConfigurationError, WorkerDiedError.
+    """
+    settings = config.inference()
+    size = checked_batch_size(settings.batch_size if batch_size is None else batch_size)
+    if isolated:
+        return _isolated(
+            store, target, size, {"path": path, "device": device, "loader": loader, "force": force, **options}
+        )
+    model = StoredModel(store, target, path)
+    chosen, files = _chosen(model, loader)
+    _check_options(chosen, options)
+    place = choose(device, chosen.devices(), use_gpu=settings.use_gpu, what=f"the loader {chosen.name!r}")
+    if not force:
+        room.check(str(model), sum(model.sizes[file] for file in files), place, chosen.copies)
+    loaded = _loaded(chosen, model, Request(files, place), options)
+    return LoadedModel(
+        LocalRunner(chosen, loaded, place),
+        loader=chosen.name,
+        version=model.contents.target,
+        batch_size=size,
+    )
+
+
+def _isolated(store: Store, target: str, batch_size: int, options: dict[str, Any]) -> LoadedModel:
+    from casmodels.loaders.isolation import IsolatedRunner
+
+    version = store.contents(target).target
+    runner = IsolatedRunner(store, version, options)
+    return LoadedModel(runner, loader=runner.loader, version=version, batch_size=batch_size)
+
+
+def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ...]]:
+    """The loader, and the files that it recognises."""
+    for loader in registry.all_loaders() if name is None else [registry.named(name)]:
+        try:
+            files = tuple(loader.recognise(model))
+        except StoreError:
+            raise
+        except Exception as error:  # another package's
+            broken = BrokenLoaderError(
+                f"the loader {loader.name!r} fails to look at {model}: {type(error).__name__}: {first_line(error)}",
+                remedy="mend or remove the package that brings it",
+            )
+            if name is not None:
+                raise broken from error
+            _log.warning("%s; it is left out", broken.message)
+            continue
+        if files:
+            return loader, files
+    what = "no loader recognises" if name is None else f"the loader {name!r} does not recognise"
+    some = ", ".join(model.candidates[:5]) + (", …" if len(model.candidates) > 5 else "")
+    raise NotLoadableError(f"{what} {model}, which holds {some}", remedy=f"see `casmodels ls {model}`, or say path=")
+
+
+def _loaded(loader: Loader, model: StoredModel, request: Request, options: Mapping[str, Any]) -> Loaded:
+    try:
+        return loader.load(model, request, **options)
+    except (StoreError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, not a library's word for a file that it does not like
+        raise NotLoadableError(
+            f"the loader {loader.name!r} cannot load {', '.join(request.files[:3])} of {model}: {first_line(error)}",
+            remedy="see whether the file is what its name says, or say loader=",
+        ) from error
+
+
+def _check_options(loader: Loader, options: Mapping[str, object]) -> None:
+    parameters = inspect.signature(loader.load).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise InvalidInputError(
+                f"the loader {loader.name!r} has no option {option!r}",
+                remedy=f"it has {', '.join(known)}" if known else "it has none",
+            )

@@ -1,0 +1,73 @@
+"""A model in this process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+from casmodels.errors import DeviceError, NotLoadableError
+from casmodels.loaders.batches import batches, joined
+from casmodels.loaders.devices import choose
+from casmodels.loaders.loader import Loaded, Loader
+from casmodels.runtime.memory import give_back_freed
+
+
+class LocalRunner:
+    """Calls what a loader gave; see `casmodels.loaders.handle.Runner`."""
+
+    def __init__(self, loader: Loader, loaded: Loaded, device: str) -> None:
+        self._loader = loader
+        self._loaded = loaded
+        self.device = device
+
+    @property
+    def model(self) -> Any:
+        """The library's own object."""
+        return self._loaded.model
+
+    @property
+    def processor(self) -> Any:
+        """What makes its inputs."""
+        return self._loaded.processor
+
+    def call(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run it once. Raises NotLoadableError where there is nothing to call."""
+        return self._callable(self._loaded.call)(*arguments, **keywords)
+
+    def process(self, data: Any, batch_size: int) -> Any:
+        """Run it batch by batch."""
+        call = self._callable(self._loaded.call_batch or self._loaded.call)
+        prepared = self._loaded.prepare(data) if self._loaded.prepare is not None else data
+        return joined([(call(batch), count) for batch, count in batches(prepared, batch_size)])
+
+    def move(self, device: str) -> None:
+        """Bring it to another device. Raises DeviceError."""
+        chosen = choose(device, self._loader.devices(), use_gpu=True, what=f"the loader {self._loader.name!r}")
+        if chosen == self.device:
+            return
+        if self._loaded.move is None:
+            raise DeviceError(
+                f"what the loader {self._loader.name!r} loads stays where it is",
+                remedy=f"load it again with device={device!r}",
+            )
+        self._loaded.move(chosen)
+        self.device = chosen
+
+    def close(self) -> None:
+        """Let go of the model, and give the memory that is free then back to the system."""
+        on_gpu, torch = self.device.startswith("cuda"), sys.modules.get("torch")
+        self._loaded.close()
+        self._loaded = Loaded(None)
+        gc.collect()
+        if on_gpu and torch is not None:
+            torch.cuda.empty_cache()
+        give_back_freed()
+
+    def _callable(self, found: Any) -> Any:
+        if found is None:
+            raise NotLoadableError(
+                f"what the loader {self._loader.name!r} loads cannot be called",
+                remedy="work with .model, the library's own object",
+            )
+        return found

@@ -1,0 +1,75 @@
+"""The process in which an isolated model is: loads it, and answers until its owner hangs up."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+from casmodels.loaders.pipe import packed_error, portable, receive, send
+
+_GRACE_S: Final = 5.0
+"""How long what is under way has to end by itself when the owner is gone."""
+
+
+def serve(descriptor: int) -> None:
+    """Load what the first message says, answer the others, and end the process."""
+    connection = Connection(descriptor)
+    threading.Thread(target=_end_with_owner, args=(descriptor,), daemon=True).start()
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # the owner is gone
+        _serve(connection)
+    os._exit(0)  # what the libraries would still tidy up, the system does
+
+
+def _serve(connection: Connection) -> None:
+    from casmodels import config
+    from casmodels.library import Store
+    from casmodels.loaders.loading import load_model
+
+    try:
+        directory, target, options = receive(connection)
+        path = Path(directory)
+        store = Store(path, config=config.load(store=path))
+        model = load_model(store, target, **options)
+    except Exception as error:
+        send(connection, ("failed", *packed_error(error)))
+        return
+    with store, model:
+        send(connection, ("done", (model.loader, model.device)))
+        while True:
+            answer: tuple[Any, ...]
+            try:
+                answer = ("done", _answer(model, receive(connection)))
+            except (EOFError, OSError):
+                return
+            except Exception as error:
+                answer = ("failed", *packed_error(error))
+            send(connection, answer)
+
+
+def _answer(model: Any, message: tuple[str, Any, Any]) -> Any:
+    match message:
+        case ("call", arguments, keywords):
+            return portable(model(*arguments, **keywords))
+        case ("process", data, batch_size):
+            return portable(model.process_batch(data, batch_size=batch_size))
+        case ("move", device, _):
+            return model.to(device).device
+    raise AssertionError(message)
+
+
+def _end_with_owner(descriptor: int) -> None:
+    """End the process when the other side of its socket is closed, also in the middle of a call."""
+    import _thread
+
+    poll = select.poll()
+    poll.register(descriptor, 0)  # hanging up is always reported
+    poll.poll()
+    _thread.interrupt_main()
+    time.sleep(_GRACE_S)
+    os._exit(1)

@@ -1,0 +1,123 @@
+"""Loaders of other packages: found through entry points, real ones, and left out when they are broken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casmodels.errors import BrokenLoaderError, NotLoadableError
+from casmodels.library import Store
+from casmodels.loaders import load_model, registry
+
+Saver = Callable[..., str]
+Install = Callable[[dict[str, str]], None]
+MODULE = '''
+from casmodels.loaders import Loaded
+
+class Upper:
+    """Loads text files: calling one gives its text and what it is called with."""
+    name = "upper"
+    copies = 1
+    def recognise(self, model):
+        return model.ending(".txt")
+    def devices(self):
+        return ("cuda:0", "cuda:1", "cpu")
+    def load(self, model, request, *, suffix=""):
+        text = model.read(request.files[0]).decode() + suffix
+        return Loaded(text, lambda batch: [text + item for item in batch], move=lambda device: None)
+
+class Failing(Upper):
+    name = "failing"
+    def recognise(self, model):
+        raise KeyError("shape")
+
+class Half:
+    name = "half"
+    copies = 1
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Installs a package whose entry points these are."""
+
+    def put(entries: dict[str, str]) -> None:
+        site = tmp_path / "site"
+        info = site / "theirs-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / "theirs_loaders.py").write_text(MODULE)
+        (site / "theirs_broken.py").write_text("raise OSError('libtheirs.so: cannot open\\nmore of it')")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        lines = "\n".join(f"{name} = {value}" for name, value in entries.items())
+        (info / "entry_points.txt").write_text(f"[casmodels.loaders]\n{lines}\n")
+        monkeypatch.syspath_prepend(str(site))
+
+    return put
+
+
+def test_a_loader_of_another_package_loads(store: Store, saved: Saver, install: Install) -> None:
+    install({"upper": "theirs_loaders:Upper"})
+    version = saved({"note.txt": b"hello "})
+    with load_model(store, "mine", suffix="dear ") as model:
+        assert (model.loader, model.version, model.device) == ("upper", f"mine@{version}", "cuda:0")
+        assert model.model == "hello dear "
+        assert model(["you"]) == ["hello dear you"]
+        assert model.to("cuda:1").device == "cuda:1"
+    assert load_model(store, "mine", loader="upper", device="cpu").device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("theirs_broken:Upper", "OSError: libtheirs.so: cannot open"),
+        ("theirs_missing:Upper", "No module named 'theirs_missing'"),
+        ("theirs_loaders:Lower", "has no attribute 'Lower'"),
+        ("theirs_loaders:Half", "it has no recognise and no devices and no load"),
+    ],
+)
+def test_a_broken_one_is_named_and_the_others_work(
+    store: Store, saved: Saver, install: Install, caplog: pytest.LogCaptureFixture, value: str, said: str
+) -> None:
+    install({"broken": value, "upper": "theirs_loaders:Upper"})
+    saved({"note.txt": b"hello "})
+    with caplog.at_level(logging.WARNING), load_model(store, "mine") as model:
+        assert model.loader == "upper"
+    (warning,) = caplog.messages
+    assert warning.startswith(f"the loader 'broken' of theirs ({value}) cannot be used: ")
+    assert warning.endswith("; it is left out")
+    assert said in warning
+    with pytest.raises(BrokenLoaderError, match="'broken' of theirs") as raised:
+        load_model(store, "mine", loader="broken")
+    assert said in raised.value.message
+    assert "\n" not in raised.value.message
+    assert raised.value.remedy == "mend or remove theirs"
+
+
+def test_one_that_fails_when_it_is_asked_is_left_out(
+    store: Store, saved: Saver, install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install({"failing": "theirs_loaders:Failing", "upper": "theirs_loaders:Upper"})
+    saved({"note.txt": b"hello "})
+    with caplog.at_level(logging.WARNING), load_model(store, "mine") as model:
+        assert model.loader == "upper"
+    assert caplog.messages[0].startswith("the loader 'failing' fails to look at mine@")
+    with pytest.raises(BrokenLoaderError, match="KeyError: 'shape'"):
+        load_model(store, "mine", loader="failing")
+
+
+def test_a_built_in_name_cannot_be_taken(install: Install) -> None:
+    install({"weights": "theirs_loaders:Upper"})
+    assert registry.named("weights").__class__.__module__ == "casmodels.loaders.builtin.weights"
+    assert sum(loader.name == "upper" for loader in registry.all_loaders()) == 0
+
+
+def test_an_unknown_loader_names_the_others(store: Store, saved: Saver, install: Install) -> None:
+    install({"upper": "theirs_loaders:Upper"})
+    saved({"note.txt": b"hello"})
+    with pytest.raises(NotLoadableError, match="there is no loader 'lower'") as raised:
+        load_model(store, "mine", loader="lower")
+    assert "weights" in (raised.value.remedy or "")
+    assert "upper" in (raised.value.remedy or "")

@@ -1,0 +1,63 @@
+"""A version as loaders see it: its files and what links lead to, whole or a directory of it."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casmodels.errors import NotLoadableError
+from casmodels.library import Store
+from casmodels.loaders import StoredModel
+from casmodels.loaders.memory_files import MemoryFiles
+
+Saver = Callable[..., str]
+
+
+def test_contents_follow_links(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "mine/deep").mkdir(parents=True)
+    (tmp_path / "mine/deep/a.bin").write_bytes(b"bytes")
+    (tmp_path / "mine/link.bin").symlink_to("deep/a.bin")
+    version = store.checkpoint("mine", tmp_path / "mine").version
+    contents = store.contents("mine")
+    assert contents.target == f"mine@{version}"
+    assert [(file.path, file.kind, file.size_bytes) for file in contents.files] == [
+        ("deep/a.bin", "file", 5),
+        ("link.bin", "file", 5),
+    ]
+    model = StoredModel(store, "mine")
+    assert model.read("link.bin") == b"bytes"
+    with model.open("link.bin") as file:
+        assert file.read() == b"bytes"
+
+
+def test_a_directory_or_a_file_of_it(store: Store, saved: Saver) -> None:
+    saved({"a.bin": b"1", "deep/b.bin": b"22", "deep/er/c.BIN.gz": gzip.compress(b"333"), "deep/d.txt": b""})
+    whole, folder, file = (StoredModel(store, "mine", path) for path in (None, "deep/", "deep/b.bin"))
+    assert whole.ending(".bin") == ["a.bin", "deep/b.bin", "deep/er/c.BIN.gz"]
+    assert folder.ending(".bin") == ["b.bin", "er/c.BIN.gz"]
+    assert file.ending(".bin") == file.candidates == ["b.bin"]
+    assert sorted(file.sizes) == sorted(folder.sizes) == ["b.bin", "d.txt", "er/c.BIN.gz"]
+    assert folder.read("er/c.BIN.gz") == b"333"
+    assert folder.called("b.bin") == f"deep/b.bin in {whole}"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"{", "is no JSON: "), (b"\xff", "is no JSON: "), (b"[]", "is no JSON object"), (b"[" * 9999, "JSON")],
+)
+def test_settings_that_are_none(store: Store, saved: Saver, data: bytes, said: str) -> None:
+    saved({"config.json": data})
+    with pytest.raises(NotLoadableError, match=said) as raised:
+        StoredModel(store, "mine").read_json("config.json")
+    assert "\n" not in raised.value.message
+
+
+def test_a_file_that_is_there_twice_is_taken_as_it_is(store: Store, saved: Saver) -> None:
+    saved({"v.txt": b"plain", "v.txt.gz": gzip.compress(b"packed"), "w.txt.gz": gzip.compress(b"other")})
+    model = StoredModel(store, "mine")
+    with MemoryFiles() as files:
+        files.add_all(model, sorted(model.sizes))
+        assert {path.name: path.read_bytes() for path in files.path.iterdir()} == {"v.txt": b"plain", "w.txt": b"other"}
