@@ -173,9 +173,8 @@ class PackReader:
 
     def foresee(self, pack_id: bytes, offset: int, length: int) -> None:
         """Have the kernel begin to read what will soon be asked for, where it can; what is wrong with it shows then."""
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError), self._descriptor(pack_id) as descriptor:
-                os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+        with contextlib.suppress(OSError), self._descriptor(pack_id) as descriptor:
+            _foresee(descriptor, offset, length)
 
     def close(self) -> None:
         """Close the files that are open."""
@@ -267,6 +266,7 @@ def scan_frames(path: Path) -> Iterator[Placed]:
     """
     with path.open("rb") as file:
         size_bytes = file.seek(0, os.SEEK_END)
+        _foresee(file.fileno(), 0, size_bytes)  # so that the disk reads while frames are hashed
         offset: int | None = _HEADER_SIZE
         while offset is not None:
             header = _frame_at(file, offset, size_bytes)
@@ -275,6 +275,11 @@ def scan_frames(path: Path) -> Iterator[Placed]:
                 offset += header.frame_length
             else:
                 offset = _next_magic(file, offset + 1)
+
+
+def _foresee(descriptor: int, offset: int, length: int) -> None:
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def _frame_at(file: BinaryIO, offset: int, size_bytes: int) -> FrameHeader | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +21,9 @@ from casstore.layout import Layout
 from casstore.leases import exclusive, open_leases, wait_for_leases
 from casstore.ledger import sealed_pack
 from casstore.maintenance.wholeness import adopt_versions, mark_what_is_not_whole
-from casstore.packs import PackReader, list_packs, pack_path, read_pack_sequence
+from casstore.packs import PackReader, SealedPack, list_packs, pack_path, read_pack_sequence
 from casstore.reserve import Reserve
+from casstore.workers import Workers
 
 _LOCK_WAIT_SECONDS = 10.0
 
@@ -216,14 +220,28 @@ def _fill(layout: Layout, rows: Rows, refs: RefRows, packs: list[bytes], moves: 
     lost = []
     # Of two copies of a frame the newer counts: it was stored because the older was damaged, or dropped.
     with filling(rows) as add:
-        for pack_id in packs:
+        for pack_id, reading in _read_ahead(layout.packs, packs):
             try:
-                add(sealed_pack(layout.packs, pack_id))
+                add(reading.result())
             except NeedsRepairError:
                 lost.append(pack_path(Path(), pack_id).name)
     for move in moves:
         refs.put(move.key, move.new, move.order)
     return lost
+
+
+def _read_ahead(directory: Path, packs: list[bytes]) -> Iterator[tuple[bytes, Future[SealedPack]]]:
+    """Each pack while a few after it are being read: one without its trailer is hashed from one end to the other."""
+    workers = Workers()
+    ahead: deque[tuple[bytes, Future[SealedPack]]] = deque()
+    try:
+        for pack_id in packs:
+            ahead.append((pack_id, workers.code(sealed_pack, directory, pack_id)))
+            if len(ahead) > workers.count:
+                yield ahead.popleft()
+        yield from ahead
+    finally:
+        workers.close()
 
 
 def _level_journal(layout: Layout, history: _History, refs: RefRows, adopted: dict[bytes, int]) -> Position:
