@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from casmodels.integrity import verify_model_integrity
     from casmodels.library import PullOptions, Store
     from casmodels.loaders import LoadedModel, load_model
-    from casmodels.manager import DownloadResult, ModelDownloader
+    from casmodels.manager import DownloadResult, ModelDownloader, ModelManager
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
@@ -23,6 +23,7 @@ __all__ = [
     "DownloadResult",
     "LoadedModel",
     "ModelDownloader",
+    "ModelManager",
     "ModelSpec",
     "ModelType",
     "PullOptions",
@@ -38,6 +39,7 @@ _HOMES = {
     "DownloadResult": "casmodels.manager.results",
     "LoadedModel": "casmodels.loaders",
     "ModelDownloader": "casmodels.manager.downloader",
+    "ModelManager": "casmodels.manager.model_manager",
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",

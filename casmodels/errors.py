@@ -118,6 +118,29 @@ class UnloadedError(InvalidInputError):
         super().__init__(f"{version} is unloaded", remedy="load it again")
 
 
+class NotLoadedError(NotFoundError):
+    """No model of that name is loaded; ``loaded`` are those that are."""
+
+    kind = "not-loaded"
+
+    def __init__(self, model: str, loaded: Sequence[str]) -> None:
+        hint = f"loaded are {', '.join(loaded)}" if loaded else "nothing is loaded"
+        super().__init__(f"{model} is not loaded", remedy=hint)
+        self.model = model
+        self.loaded = tuple(loaded)
+
+
+class DownloadFailedError(FailedError):
+    """A model could not be brought in; ``reason`` is the kind of the error that stopped it."""
+
+    kind = "download-failed"
+
+    def __init__(self, model: str, reason: str, message: str, remedy: str | None) -> None:
+        super().__init__(f"{model} could not be downloaded: {message}", remedy=remedy)
+        self.model = model
+        self.reason = reason
+
+
 class BrokenLoaderError(FailedError):
     """A loader that another package brings, or a library that a loader needs, cannot be used."""
 
@@ -189,6 +212,7 @@ __all__ = [
     "BrokenLoaderError",
     "ConfigurationError",
     "DeviceError",
+    "DownloadFailedError",
     "InterruptedPullError",
     "MissingExtraError",
     "MissingPackageError",
@@ -198,6 +222,7 @@ __all__ = [
     "NetworkError",
     "NoRoomError",
     "NotLoadableError",
+    "NotLoadedError",
     "OfflineError",
     "RegistryError",
     "StoreError",

@@ -11,6 +11,7 @@ import pytest
 
 from casmodels.library import PullOptions, Store
 from casmodels.loaders import load_model, registry
+from tests.hub import FakeHub
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
@@ -27,7 +28,7 @@ def test_the_examples(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
-    embedding, own_module, own_loader = EXAMPLES
+    embedding, _, own_module, own_loader = EXAMPLES
     monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("CASMODELS_HOME", str(store.directory))
     monkeypatch.setenv("USE_GPU", "false")
@@ -49,6 +50,20 @@ def test_the_examples(
     monkeypatch.setattr(registry, "all_loaders", lambda: iter([names["LinesLoader"]()]))
     with load_model(store, "lines") as model:
         assert model.process_batch([2, 0], batch_size=1) == ["two", "zero"]
+
+
+def test_the_example_of_the_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {path.relative_to(WEIGHTS).as_posix(): path.read_bytes() for path in WEIGHTS.rglob("*") if path.is_file()}
+    with FakeHub() as hub:
+        hub.add("sentence-transformers/all-MiniLM-L6-v2", files)
+        (tmp_path / "config.toml").touch()
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
+        monkeypatch.setenv("CASMODELS_HOME", str(tmp_path / "store"))
+        exec(EXAMPLES[1], {})
+    assert capsys.readouterr().out == "('embedding-ada-002',) (1, 384)\n"
 
 
 def test_every_loader_stands_in_the_document() -> None:
