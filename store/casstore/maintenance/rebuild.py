@@ -26,6 +26,8 @@ from casstore.reserve import Reserve
 from casstore.workers import Workers
 
 _LOCK_WAIT_SECONDS = 10.0
+_READERS = 4
+"""Packs at once: enough for a disk and some cores; the frames of each are held until their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +234,12 @@ def _fill(layout: Layout, rows: Rows, refs: RefRows, packs: list[bytes], moves: 
 
 def _read_ahead(directory: Path, packs: list[bytes]) -> Iterator[tuple[bytes, Future[SealedPack]]]:
     """Each pack while a few after it are being read: one without its trailer is hashed from one end to the other."""
-    workers = Workers()
+    workers = Workers(_READERS)
     ahead: deque[tuple[bytes, Future[SealedPack]]] = deque()
     try:
         for pack_id in packs:
             ahead.append((pack_id, workers.code(sealed_pack, directory, pack_id)))
-            if len(ahead) > workers.count:
+            if len(ahead) > _READERS:
                 yield ahead.popleft()
         yield from ahead
     finally:
