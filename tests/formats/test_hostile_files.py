@@ -58,9 +58,9 @@ def _mutated(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 def _check(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     spans_of(data)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @given(_mutated(_SAFETENSORS))
@@ -127,7 +127,7 @@ _HOSTILE: dict[str, bytes] = {
 @pytest.mark.parametrize("data", _HOSTILE.values(), ids=_HOSTILE.keys())
 def test_a_hostile_pickle_costs_no_more_than_its_share(data: bytes) -> None:
     file = archive({"archive/data.pkl": data, "archive/data/0": bytes(48)})
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         find_spans("model.bin", BytesSource(file))
@@ -135,7 +135,7 @@ def test_a_hostile_pickle_costs_no_more_than_its_share(data: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 150 * len(data) + (4 << 20)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_pickle_of_too_many_operations_is_left_unread() -> None:

@@ -38,9 +38,9 @@ def test_the_files_that_are_changed_are_sound() -> None:
 
 
 def _check(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     spans_of(data)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @st.composite
@@ -168,9 +168,9 @@ _HOSTILE: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("build", _HOSTILE.values(), ids=_HOSTILE.keys())
 def test_a_hostile_file_costs_no_more_than_its_share(build: Callable[[int], bytes]) -> None:
     data = build(1_200_000)
-    started = time.perf_counter()
+    started = time.process_time()
     find_spans("model", BytesSource(data))
-    assert time.perf_counter() - started < 15
+    assert time.process_time() - started < 15
     data = build(60_000)  # as keeping account of memory takes ten times as long
     tracemalloc.start()
     try:

@@ -17,8 +17,10 @@ from typing import Final
 
 from tests.torture import __doc__ as usage
 from tests.torture import mutations, registry, results
-from tests.torture.plan import Plan
+from tests.torture.plan import Mutation, Plan
 
+_TRIES: Final = 3
+"""Seeds, for groups that do a few things of very many at random."""
 _TIMED: Final = ("rebuild",)
 """Compares speeds, so nothing else may run."""
 
@@ -89,11 +91,16 @@ def break_it(group: str, seed: int, options: argparse.Namespace) -> bool:
     if not all_noticed:
         print(f"{group}: without any fault it does NOT HOLD", flush=True)
     for mutation in registry.load(group).MUTATIONS:
-        with work_in(options.work) as work:
-            noticed = mutations.is_noticed(group, mutation, seed, work)
+        noticed = any(is_noticed(group, mutation, seed + number, options) for number in range(_TRIES))
         print(f"{group}: {mutation.what}: {'noticed' if noticed else 'NOT NOTICED'}", flush=True)
         all_noticed = all_noticed and noticed
     return all_noticed
+
+
+def is_noticed(group: str, mutation: Mutation, seed: int, options: argparse.Namespace) -> bool:
+    """Whether one run of the short form notices a fault."""
+    with work_in(options.work) as work:
+        return mutations.is_noticed(group, mutation, seed, work)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from casmodels.serve import guests, server
 guests.FIRST_SECONDS = {FIRST_SECONDS}
-guests.IDLE_SECONDS = server.IDLE_SECONDS = {IDLE_SECONDS}
+guests.IDLE_SECONDS = {IDLE_SECONDS}
 guests.MAX_CONNECTIONS = {MOST_CONNECTIONS}
 server.END_SECONDS = 0.3
 from casmodels.serve.app import build

@@ -90,13 +90,15 @@ def _second_hour(store: Store, chance: random.Random, gone: _Gone) -> list[tuple
     put(store, "b", {**_files(chance), "shared": b"of both hours" * 100})
     with opened(store.path, deltas=False) as whole:
         put(whole, "twin", {"w.4": _tensor(3e-5)})
-    _dropped(store, chance, gone)
     for ref in _refs(store, "removed-before"):
         remove(store, ref.key.name, ref.target)
     packs |= _packs(store)
     gc.collect(store.engine)
     packs |= _packs(store)
     compact(store.engine)
+    _dropped(store, chance, gone)  # not before compact, which leaves its records out
+    packs |= _packs(store)
+    gc.collect(store.engine)
     _healed(store, chance)
     _move_tags(store, chance)
     later = put(store, "removed-later", _files(chance))
