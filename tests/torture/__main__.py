@@ -19,7 +19,7 @@ from tests.torture import __doc__ as usage
 from tests.torture import mutations, registry, results
 from tests.torture.plan import Mutation, Plan
 
-_TRIES: Final = 3
+_TRIES: Final = 10
 """Seeds, for groups that do a few things of very many at random."""
 _TIMED: Final = ("rebuild",)
 """Compares speeds, so nothing else may run."""
