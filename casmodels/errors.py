@@ -207,6 +207,11 @@ class InterruptedPullError(FailedError):
     kind = "interrupted"
 
 
+def with_remedy(message: str, remedy: str | None) -> str:
+    """An error as one line: what is wrong, and what to do about it."""
+    return f"{message}; {remedy}" if remedy else message
+
+
 __all__ = [
     "AccessError",
     "BrokenLoaderError",
@@ -235,4 +240,5 @@ __all__ = [
     "UpstreamError",
     "WorkerDiedError",
     "WrongBytesError",
+    "with_remedy",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
+from casmodels.specs import is_commit
 from casstore.versions import Version
 
 MAIN: Final = "main"
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
 def main_of(versions: Sequence[Version]) -> Version:
@@ -25,7 +24,7 @@ def branches_of(versions: Sequence[Version]) -> dict[str, Version]:
     found = {MAIN: main_of(versions)} if versions else {}
     for version in versions:
         name = _asked_for(version)
-        if not _COMMIT.match(name):
+        if not is_commit(name):
             found.setdefault(name, version)
     return found
 

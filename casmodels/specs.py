@@ -200,7 +200,12 @@ def parse_versioned(text: str) -> VersionedName:
     return VersionedName(name, label=version)
 
 
+def is_commit(revision: str) -> bool:
+    """Whether it is a whole commit id of the Hub, not a branch or tag."""
+    return _COMMIT.match(revision) is not None
+
+
 def commit_of(version: Version) -> str:
     """A version's commit id in the Hub's world: upstream's, else 40 hex digits of the version's id."""
     revision = version.revision
-    return revision if revision is not None and _COMMIT.match(revision) else version.id.hex[:40]
+    return revision if revision is not None and is_commit(revision) else version.id.hex[:40]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Final, Literal
 
+from casmodels.errors import with_remedy
 from casstore.errors import FailedError
 
 _LAST_COLUMN_CHARACTERS: Final = 10
@@ -135,7 +136,7 @@ class Output:
 
     def complain(self, message: str, remedy: str | None) -> None:
         """Say on stderr what failed, where the answer on stdout tells it to programs."""
-        self._tell("error", f"{message}; {remedy}" if remedy else message)
+        self._tell("error", with_remedy(message, remedy))
 
     def interrupted(self) -> None:
         """Say that the work was stopped from outside."""

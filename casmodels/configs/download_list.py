@@ -105,12 +105,7 @@ def _entry(file: JsonFile, place: int, fields: object) -> DownloadEntry:
     for field_name in ("name", "type", "source"):
         if field_name not in fields:
             raise ConfigurationError(f"{where}: the field {field_name!r} is missing")
-    values: dict[str, Any] = {}
-    for field_name, value in fields.items():
-        try:
-            values[field_name] = _FIELDS[field_name](value)
-        except InvalidInputError as error:
-            raise ConfigurationError(f"{where}: {field_name}: {error.message}", remedy=error.remedy) from error
+    values = file.read_fields(keys, fields, _FIELDS, named=named)
     _check_together(where, values)
     return DownloadEntry(where=where, **values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
@@ -53,6 +53,27 @@ class JsonFile:
                 where = self.where(*keys, named=named)
                 what = f"{where}: unknown field {shown(name)} in line {self.line(*keys, name)}"
                 raise ConfigurationError(what, remedy=f"the fields are {', '.join(known)}")
+
+    def read_fields(
+        self,
+        keys: Keys,
+        fields: Mapping[str, object],
+        readers: Mapping[str, Callable[[object], Any]],
+        *,
+        named: str = "",
+    ) -> dict[str, Any]:
+        """The values of an object's fields, each by its reader, which raises InvalidInputError for what cannot be.
+
+        Raises ConfigurationError that names the entry and the field.
+        """
+        values: dict[str, Any] = {}
+        for name, value in fields.items():
+            try:
+                values[name] = readers[name](value)
+            except InvalidInputError as error:
+                where = self.where(*keys, named=named)
+                raise ConfigurationError(f"{where}: {name}: {error.message}", remedy=error.remedy) from error
+        return values
 
 
 def read_json(path: Path) -> JsonFile:

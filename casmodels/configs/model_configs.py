@@ -97,13 +97,7 @@ def _config(file: JsonFile, name: str, fields: object) -> ModelConfig:
     if not isinstance(fields, dict):
         raise ConfigurationError(f"{where}: must be an object, not {shown(fields)}")
     file.refuse_others(keys, fields, _FIELDS)
-    values: dict[str, Any] = {}
-    for field_name, value in fields.items():
-        try:
-            values[field_name] = _FIELDS[field_name](value)
-        except InvalidInputError as error:
-            raise ConfigurationError(f"{where}: {field_name}: {error.message}", remedy=error.remedy) from error
-    return ModelConfig(where=where, **values)
+    return ModelConfig(where=where, **file.read_fields(keys, fields, _FIELDS))
 
 
 def _device(value: object) -> str:

@@ -16,7 +16,6 @@ from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
 from casstore.errors import DamagedError, NotFoundError
-from casstore.index.places import PlaceKind
 from casstore.refs import Ref, RefKind
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
@@ -117,9 +116,7 @@ def stats(context: Context, name: str | None) -> StatsResult:
         unique_bytes=usage.raw_bytes,
         stored_bytes=usage.stored_bytes,
         index_bytes=usage.index_bytes,
-        views_bytes=occupied_bytes(
-            place for kind in (PlaceKind.VIEW, PlaceKind.CATEGORY) for place in engine.places.all(kind, wanted)
-        ),
+        views_bytes=occupied_bytes(place for place in engine.places.all(name=wanted) if place.kind.is_view),
         models=len({ref.key.name for ref in refs}),
         versions=len(refs),
         chunks=usage.chunks,

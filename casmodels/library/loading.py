@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import UnknownTensorError, UnreadableWeightsError
 from casmodels.formats import DoubtError, StoredTensor, read_tensors
-from casmodels.formats.in_memory import InMemory
 from casmodels.library.context import Context
 from casmodels.library.names import find
 from casmodels.library.ranges import Range, ranges_of
 from casmodels.library.weights import Shelf, WeightsFile
 from casstore.errors import DamagedError, InvalidInputError
+from casstore.sources import BytesSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def of_bytes(data: bytes, called: str, wanted: Wanted, framework: str) -> dict[s
     """The tensors of a file whose bytes are at hand; ``called`` is what messages call it. Raises as `load`."""
     import numpy as np
 
-    make, source = _maker(framework, None), InMemory(data)
+    make, source = _maker(framework, None), BytesSource(data)
     try:
         found = [tensor for tensor in read_tensors(source) if wanted.has(tensor.name)]
     except DoubtError as error:

@@ -164,7 +164,7 @@ class Saver:
 
 def _last_place(context: Context, name: str) -> Path:
     for place in context.engine().places.all(name=name):
-        if place.kind in (PlaceKind.CHECKOUT, PlaceKind.CHECKPOINT):
+        if not place.kind.is_view:
             return Path(place.path)
     raise InvalidInputError(
         f"no directory is known for {name}", remedy=f"name one: `casmodels checkpoint {name} ./dir`"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from casmodels.cancellation import Cancellation
-from casmodels.errors import InterruptedPullError
+from casmodels.errors import InterruptedPullError, with_remedy
 from casmodels.library.context import Context
 from casmodels.library.names import Found, newest, readable, versions_of
 from casmodels.library.options import PullOptions
@@ -73,7 +73,7 @@ def _take(context: Context, engine: Engine, model: ModelDirectory, progress: Pro
     except InterruptedPullError:
         raise
     except StoreError as error:
-        reason = f"{error.message}; {error.remedy}" if error.remedy else error.message
+        reason = with_remedy(error.message, error.remedy)
         result = TakeInResult(str(model.path), TakeInStatus.FAILED, model.repo, reason=reason)
     _log(progress, result, time.monotonic() - begun)
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from casmodels.errors import NoRoomError
+from casmodels.quantities import size
 
 _GROUP: Final = Path("/sys/fs/cgroup")
 """Where a container sees its own limits (control groups, version 2)."""
@@ -56,10 +57,6 @@ def _check(what: str, needed_bytes: int, device: str) -> None:
     if free is not None and needed_bytes > free:
         where = "memory" if device == "cpu" else f"memory of {device}"
         raise NoRoomError(
-            f"{what} does not fit: to load it takes {_shown(needed_bytes)} of {where}, and {_shown(free)} are free",
+            f"{what} does not fit: to load it takes {size(needed_bytes)} of {where}, and {size(free)} are free",
             remedy="unload other models, take a smaller or quantised one, or load it all the same with force=True",
         )
-
-
-def _shown(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes / (1 << 20):.1f} MiB"

@@ -14,6 +14,7 @@ from typing import Final
 from casmodels import config as configuration
 from casmodels.addresses import UrlModel, parse_model
 from casmodels.cancellation import Cancellation
+from casmodels.errors import with_remedy
 from casmodels.events import log_event
 from casmodels.library import PullOptions, Store
 from casmodels.manager.background import Background
@@ -147,7 +148,7 @@ class ModelDownloader:
                 (pulled,) = store.pull([model], self._options, report, cancellation)
             result = _result(pulled)
         except StoreError as error:
-            result = DownloadResult(model, PullStatus.FAILED, error=_sentence(error.message, error.remedy))
+            result = DownloadResult(model, PullStatus.FAILED, error=with_remedy(error.message, error.remedy))
         except Exception as error:
             _log.exception("downloading a model failed unexpectedly")
             result = DownloadResult(model, PullStatus.FAILED, error=f"unexpected error: {_told(error)}")
@@ -175,12 +176,8 @@ def _result(pulled: PullResult) -> DownloadResult:
         path=pulled.path,
         size_bytes=pulled.size_bytes,
         downloaded_bytes=pulled.downloaded_bytes,
-        error=_sentence(pulled.error.message, pulled.error.remedy) if pulled.error is not None else None,
+        error=with_remedy(pulled.error.message, pulled.error.remedy) if pulled.error is not None else None,
     )
-
-
-def _sentence(message: str, remedy: str | None) -> str:
-    return f"{message}; {remedy}" if remedy else message
 
 
 def _told(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -43,9 +44,8 @@ class ModelManager:
         self._configs = {self._key(name): model_config for name, model_config in found.items()}
         self._store = Store(config=config, registry=self._registry)
         self._lock = threading.RLock()
-        self._loaded: dict[str, LoadedModel] = {}
-        self._options: dict[str, dict[str, Any]] = {}
-        """Those that each was loaded with."""
+        self._loaded: dict[str, tuple[LoadedModel, dict[str, Any]]] = {}
+        """Each with the options that it was loaded with."""
 
     @property
     def registry(self) -> Registry:
@@ -81,32 +81,33 @@ class ModelManager:
         """
         with self._lock:
             key = self._key(name)
-            loaded = self._still_loaded().get(key)
-            if loaded is None:
-                self._loaded[key] = loaded = load_model(self._store, name, **self._settings(key, device, options))
-                self._options[key] = options
-            elif options and options != self._options[key]:
+            if key not in self._still_loaded():
+                loaded = load_model(self._store, name, **self._settings(key, device, options))
+                self._loaded[key] = loaded, options
+                return loaded
+            loaded, before = self._loaded[key]
+            if options and options != before:
                 raise InvalidInputError(
                     f"{name} is loaded already, and options hold from when it is loaded",
                     remedy=f"unload_model({name!r}) first",
                 )
-            elif device is not None:
-                loaded.to(device)
-            return loaded
+            return loaded if device is None else loaded.to(device)
 
     def unload_model(self, name: str) -> None:
         """Unload a model; whoever else still has its handle cannot use it any more. Raises NotLoadedError."""
         with self._lock:
-            loaded = self._still_loaded().pop(self._key(name), None)
-            if loaded is None:
+            key = self._key(name)
+            if key not in self._still_loaded():
                 raise NotLoadedError(name, self.loaded)
+            loaded, _ = self._loaded.pop(key)
             loaded.close()
 
     def close(self) -> None:
         """Unload everything, and close the store."""
         with self._lock:
             while self._loaded:
-                self._loaded.popitem()[1].close()
+                _, (loaded, _) = self._loaded.popitem()
+                loaded.close()
             self._store.close()
 
     def __enter__(self) -> ModelManager:
@@ -117,11 +118,11 @@ class ModelManager:
     ) -> None:
         self.close()
 
-    def _still_loaded(self) -> dict[str, LoadedModel]:
-        """Without those whose handle somebody has closed, or whose worker has died."""
-        for key in [key for key, loaded in self._loaded.items() if loaded.closed]:
+    def _still_loaded(self) -> Iterable[str]:
+        """Forget those whose handle somebody has closed, or whose worker has died; gives the others."""
+        for key in [key for key, (loaded, _) in self._loaded.items() if loaded.closed]:
             del self._loaded[key]
-        return self._loaded
+        return self._loaded.keys()
 
     def _key(self, name: str) -> str:
         """One word for all names of a model: of a registered one its id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from casmodels.errors import (
     UpstreamError,
 )
 from casmodels.sources.listing import HubListing, Resolved, UpstreamFile, check_files
+from casmodels.specs import is_commit
 from casstore.errors import InvalidInputError
 from casstore.trees import path_bytes
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 HUB: Final = "hub"
 MIRROR: Final = "mirror"
 
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 _MOST_SIBLINGS: Final = 50_000
 """From this many files on the Hub's info may not name them all; its tree does."""
 _BRIEF_SECONDS: Final = 5.0
@@ -201,7 +200,7 @@ def _checked_url(url: str) -> str:
 
 
 def _checked_commit(repo: str, commit: object) -> str:
-    if not isinstance(commit, str) or not _COMMIT.match(commit):
+    if not isinstance(commit, str) or not is_commit(commit):
         raise UpstreamError(f"{repo}: the server names the commit {commit!r}, which is none")
     return commit
 

@@ -19,11 +19,11 @@ from casmodels.registry import Registry
 from casmodels.revisions import MAIN
 from casmodels.sources.local import refuse_overlap
 from casmodels.sources.weights import format_of
+from casmodels.specs import is_commit
 from casstore.errors import FailedError, InvalidInputError, NotFoundError
 from casstore.refs import check_name
 
 _REPO: Final = re.compile(r"(models|datasets|spaces|kernels)--(.+)")
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 _MOST_REF_BYTES: Final = 1024
 
 
@@ -136,7 +136,7 @@ def _cached_repo(directory: Path) -> Iterator[Found]:
     if match[1] != "models":
         yield OtherEntry(directory, f"it is one of the Hub's {match[1]}, not a model")
         return
-    snapshots = [child for child in _children(directory / "snapshots") if _COMMIT.match(child.name)]
+    snapshots = [child for child in _children(directory / "snapshots") if is_commit(child.name)]
     branches = _refs(directory / "refs")
     if not branches and len(snapshots) == 1:
         branches = {snapshots[0].name: MAIN}
@@ -160,7 +160,7 @@ def _refs(directory: Path) -> dict[str, str]:
         with contextlib.suppress(OSError, ValueError):
             if path.is_file() and path.stat().st_size <= _MOST_REF_BYTES:
                 commit, name = path.read_text("ascii").strip(), path.relative_to(directory).as_posix()
-                if _COMMIT.match(commit) and found.get(commit) != MAIN:
+                if is_commit(commit) and found.get(commit) != MAIN:
                     found[commit] = name
     return found
 

@@ -142,7 +142,7 @@ class _Run:
         self._unfinished = dict(self._place.unfinished) if self._place is not None else {}
         self._left_alone: set[str] = set()
         kind = self._place.kind if self._place is not None else wanted.kind
-        if kind is not wanted.kind and kind in (PlaceKind.VIEW, PlaceKind.CATEGORY):
+        if kind is not wanted.kind and kind.is_view:
             raise InvalidInputError(f"{target} belongs to a view", remedy="choose another directory")
 
     def plan(self, *, force: bool) -> Plan:

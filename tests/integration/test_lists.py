@@ -13,6 +13,7 @@ import pytest
 from casmodels.cli.program import run
 from casmodels.configs.folders import FOLDERS
 from casmodels.configs.model_configs import read_model_configs
+from tests.examples import examples_of
 from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,7 +49,7 @@ def test_the_examples_of_the_page_work(hub: FakeHub, capsys: pytest.CaptureFixtu
     assert Path("models/vision/object_detection/yolov8n/yolov8n.pt").read_bytes() == b"detector"
     assert not Path("whisper-tiny/vocab.json").exists()
     capsys.readouterr()
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (example,) = examples_of("docs/lists.md")
     exec(example, {"expected_checksum": hashlib.sha256(b"{}").hexdigest()})
     assert capsys.readouterr().out == "True\n"
     assert run(["--json", "info", "yolov8n"]) == 0

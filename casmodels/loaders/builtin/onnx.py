@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from casmodels.errors import DeviceError, NotLoadableError
 from casmodels.formats import DoubtError
-from casmodels.formats.in_memory import InMemory
 from casmodels.loaders.devices import CPU
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
+from casstore.sources import BytesSource
 
 _CUDA: Final = "CUDAExecutionProvider"
 _TYPES: Final = {
@@ -103,7 +103,7 @@ def _external(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
     from casmodels.formats.onnx import onnx_layout
 
     try:
-        locations = list(onnx_layout(InMemory(data)).external)
+        locations = list(onnx_layout(BytesSource(data)).external)
     except DoubtError as error:
         raise NotLoadableError(f"{model.called(path)} is no ONNX model: {error}") from error
     found = {}

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from casmodels.loaders.builtin.transformers import without_bars
+from casmodels.loaders.builtin.weights import in_one_format
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
-from casmodels.sources.weights import SAFETENSORS, TORCH, format_of
+from casmodels.sources.weights import format_of
 
 
 class SentenceTransformersLoader:
@@ -25,12 +26,7 @@ class SentenceTransformersLoader:
         """The weights of all modules, where ``modules.json`` lists some."""
         if model.file is not None or "modules.json" not in model.sizes:
             return []
-        formats = {path: format_of(unpacked_name(path), model.sizes) for path in model.sizes}
-        for wanted in (SAFETENSORS, TORCH):
-            found = [path for path, its in formats.items() if its == wanted]
-            if found:
-                return found
-        return []
+        return in_one_format(model.sizes)
 
     def devices(self) -> Sequence[str]:
         """Torch's."""

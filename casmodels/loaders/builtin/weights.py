@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from posixpath import dirname, join
 from typing import Any, Final
 
@@ -33,13 +33,7 @@ class WeightsLoader:
         """The safetensors files, else torch's, else the shards of the index that was named."""
         if model.file is not None and index_of(model.file) is not None:
             return shards_of(model, model.file)
-        candidates = {path: unpacked_name(path) for path in model.candidates}
-        formats = {path: format_of(name, candidates.values()) for path, name in candidates.items()}
-        for wanted in (SAFETENSORS, TORCH):
-            found = [path for path, its in formats.items() if its == wanted]
-            if found:
-                return found
-        return []
+        return in_one_format(model.candidates)
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
@@ -55,6 +49,14 @@ class WeightsLoader:
             return Loaded(state, move=lambda device: _move(state, device))
         fill(into, {name.removeprefix(prefix): value for name, value in state.items()}, str(model), strict=strict)
         return loaded_module(into, request.device)
+
+
+def in_one_format(paths: Iterable[str]) -> list[str]:
+    """Those of these files that are weights in safetensors, else those in torch's format; gzipped or not."""
+    names = {path: unpacked_name(path) for path in paths}
+    formats = {path: format_of(name, names.values()) for path, name in names.items()}
+    found = ([path for path, its in formats.items() if its == wanted] for wanted in (SAFETENSORS, TORCH))
+    return next(filter(None, found), [])
 
 
 def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix: str = "") -> dict[str, Any]:

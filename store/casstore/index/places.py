@@ -35,6 +35,11 @@ class PlaceKind(StrEnum):
     VIEW = "view"
     CATEGORY = "category"
 
+    @property
+    def is_view(self) -> bool:
+        """Whether it belongs to a view, and so is the store's own rather than the user's."""
+        return self in (PlaceKind.VIEW, PlaceKind.CATEGORY)
+
 
 @dataclass(frozen=True, slots=True)
 class FileState:

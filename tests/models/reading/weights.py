@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from casmodels.library import Store
+from casstore.sources import BytesSource
 from tests.formats.building import FakeStorage, FakeTensor, TorchFile
 
 NAMES = {
@@ -38,7 +39,7 @@ def torch_file(value: Any, storages: Mapping[FakeStorage, np.ndarray[Any, Any]],
     data = bytearray(file.build())
     from casmodels.formats.archives import Archive
 
-    archive = Archive(InMemory(bytes(data)))
+    archive = Archive(BytesSource(bytes(data)))
     for storage, array in storages.items():
         member = archive.member(f"{file.root}/data/{storage.key}")
         assert member is not None
@@ -55,20 +56,6 @@ def state_dict_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     }
     tensors = {name: FakeTensor(storages[name], array.shape) for name, array in arrays.items()}
     return torch_file(tensors, {storages[name]: array for name, array in arrays.items()})
-
-
-class InMemory:
-    """Bytes as a reader of formats sees a file."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
 
 
 def save(store: Store, name: str, directory: Path, files: Mapping[str, bytes]) -> str:
