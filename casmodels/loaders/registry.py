@@ -26,6 +26,7 @@ BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
     "saved-model": "saved_model:SavedModelLoader",
+    "silero-vad": "silero_vad:SileroVadLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",
     "onnx": "onnx:OnnxLoader",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from posixpath import dirname, join, normpath
 from typing import Any, Final
@@ -42,12 +43,12 @@ class OnnxLoader:
 
     def devices(self) -> Sequence[str]:
         """One CUDA device where this onnxruntime can use any."""
-        found = library("onnxruntime", "onnx").get_available_providers()
+        found = onnxruntime().get_available_providers()
         return ("cuda:0", CPU) if _CUDA in found else (CPU,)
 
     def load(self, model: StoredModel, request: Request, *, session_options: Any = None) -> Loaded:
         """``session_options`` are onnxruntime's."""
-        runtime = library("onnxruntime", "onnx")
+        runtime = onnxruntime()
         path = request.files[0]
         data = model.read(path)
         options = session_options if session_options is not None else runtime.SessionOptions()
@@ -63,6 +64,12 @@ class OnnxLoader:
                 f"onnxruntime cannot use {request.device}", remedy="see its log for what CUDA lacks, or use the CPU"
             )
         return Loaded(session, _Running(session))
+
+
+def onnxruntime(extra: str = "onnx") -> Any:
+    """The library, told not to report to its maker: it would send events, and leave an identifier on the disk."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported first
+    return library("onnxruntime", extra)
 
 
 class _Running:

@@ -6,7 +6,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.extras import library
@@ -34,13 +34,17 @@ class TorchScriptLoader:
 
     def load(self, model: StoredModel, request: Request) -> Loaded:
         """It has no options."""
-        torch = library("torch", "torch")
-        with warnings.catch_warnings():
-            # Torch would rather see torch.export; the files are there all the same.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(io.BytesIO(model.read(request.files[0])), map_location=request.device)
-        return loaded_module(module, request.device)
+        return loaded_module(script_module(model.read(request.files[0]), request.device), request.device)
+
+
+def script_module(archive: bytes, device: str) -> Any:
+    """The ``torch.jit.ScriptModule`` of an archive. Raises what torch raises."""
+    torch = library("torch", "torch")
+    with warnings.catch_warnings():
+        # Torch would rather see torch.export; the files are there all the same.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.jit.load(io.BytesIO(archive), map_location=device)
 
 
 def _has_code(model: StoredModel, path: str) -> bool:
