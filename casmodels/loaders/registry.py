@@ -34,6 +34,7 @@ BUILT_IN: Final = {
     "gguf": "gguf:GgufLoader",
     "keras": "keras:KerasLoader",
     "sklearn": "sklearn:SklearnLoader",
+    "prophet": "prophet:ProphetLoader",
     "refused": "refused:RefusingLoader",
 }
 """In the order in which they are asked: what knows a whole directory before what knows a file."""

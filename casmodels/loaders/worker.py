@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import threading
@@ -23,7 +24,8 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_end_with_owner, args=(descriptor,), daemon=True).start()
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the owner is gone
         _serve(connection)
-    os._exit(0)  # what the libraries would still tidy up, the system does
+    atexit._run_exitfuncs()  # some libraries remove their temporary files only then
+    os._exit(0)  # the rest that they would tidy up, the system does
 
 
 def _serve(connection: Connection) -> None:
