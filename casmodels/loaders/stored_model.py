@@ -96,6 +96,15 @@ class StoredModel:
             data.write(block)
         return data.getvalue()
 
+    def head(self, path: str, size_bytes: int) -> bytes:
+        """The first bytes, at most so many."""
+        data = bytearray()
+        for block in self.blocks(path):
+            data += block[: size_bytes - len(data)]
+            if len(data) == size_bytes:
+                break
+        return bytes(data)
+
     def read_json(self, path: str) -> dict[str, Any]:
         """A small file of JSON. Raises NotLoadableError when it is none, or no object."""
         if self.sizes[path] > _MAX_SMALL_BYTES:

@@ -67,9 +67,14 @@ class OnnxLoader:
 
 
 def onnxruntime(extra: str = "onnx") -> Any:
-    """The library, told not to report to its maker: it would send events, and leave an identifier on the disk."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported first
+    """The library. Raises MissingExtraError."""
+    no_reports()
     return library("onnxruntime", extra)
+
+
+def no_reports() -> None:
+    """Keep onnxruntime from reporting to its maker: it would send events, and leave an identifier on the disk."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported first
 
 
 class _Running:

@@ -26,7 +26,8 @@ class ProphetLoader:
 
     def recognise(self, model: StoredModel) -> Sequence[str]:
         """A ``.json`` that begins as Prophet's do. It is asked when no other loader knows the version."""
-        return model.only([path for path in model.ending(".json") if _begins_as_prophets(model, path)])
+        heads = {path: model.head(path, _MARKS_WITHIN_BYTES) for path in model.ending(".json")}
+        return model.only([path for path, head in heads.items() if all(mark in head for mark in _MARKS)])
 
     def devices(self) -> Sequence[str]:
         """Prophet works on the CPU."""
@@ -50,15 +51,6 @@ class ProphetLoader:
             return _forecast(made, frame) if len(frame) else []
 
         return Loaded(made, call, lambda batch: batch, prepare)
-
-
-def _begins_as_prophets(model: StoredModel, path: str) -> bool:
-    head = bytearray()
-    for block in model.blocks(path):
-        head += block[: _MARKS_WITHIN_BYTES - len(head)]
-        if len(head) == _MARKS_WITHIN_BYTES:
-            break
-    return all(mark in head for mark in _MARKS)
 
 
 def _frame(made: Any, data: Any, freq: str | None) -> Any:

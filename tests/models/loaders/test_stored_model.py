@@ -44,6 +44,15 @@ def test_a_directory_or_a_file_of_it(store: Store, saved: Saver) -> None:
     assert folder.called("b.bin") == f"deep/b.bin in {whole}"
 
 
+def test_the_first_bytes(store: Store, saved: Saver) -> None:
+    long = bytes(range(256)) * 20_000
+    saved({"long.bin": long, "short.bin": b"22", "packed.bin.gz": gzip.compress(long), "none.bin": b""})
+    model = StoredModel(store, "mine")
+    assert model.head("long.bin", 300) == model.head("packed.bin.gz", 300) == long[:300]
+    assert model.head("long.bin", 3_000_000) == long[:3_000_000]
+    assert (model.head("short.bin", 300), model.head("none.bin", 300)) == (b"22", b"")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [(b"{", "is no JSON: "), (b"\xff", "is no JSON: "), (b"[]", "is no JSON object"), (b"[" * 9999, "JSON")],
