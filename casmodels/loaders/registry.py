@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
+    "coqui-tts": "coqui_tts:CoquiTtsLoader",
     "faster-whisper": "faster_whisper:FasterWhisperLoader",
     "saved-model": "saved_model:SavedModelLoader",
     "silero-vad": "silero_vad:SileroVadLoader",

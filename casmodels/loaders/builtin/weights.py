@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from posixpath import dirname, join
 from typing import Any, Final
 
@@ -83,8 +83,8 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     return state
 
 
-def check_pickle(model: StoredModel, path: str) -> None:
-    """Raise UnsafeModelError for a torch file that holds more than tensors and plain values."""
+def check_pickle(model: StoredModel, path: str, known: Collection[str] = ()) -> None:
+    """Raise UnsafeModelError for a torch file that holds more than tensors, plain values and the ``known`` classes."""
     import io
 
     torch = library("torch", "torch")
@@ -92,7 +92,7 @@ def check_pickle(model: StoredModel, path: str) -> None:
         head = file.read(1)
         file.seek(0)
         try:
-            foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+            foreign = set(torch.serialization.get_unsafe_globals_in_checkpoint(file)) - set(known)
         except ValueError:  # no archive of torch's: reading its tensors says what is wrong
             if head == _PICKLE:
                 raise UnsafeModelError(f"{model.called(path)} is a pickle of a torch before 1.6") from None
