@@ -19,51 +19,24 @@ from casmodels.library import Store
 from casmodels.loaders import extras, load_model
 from casstore.errors import DamagedError, InvalidInputError
 from tests.models.loaders.sounds import RATE, vowel
+from tests.models.loaders.whisper import tiny_whisper
 from tests.models.reading.damage import flip_packs
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
 faster_whisper = pytest.importorskip("faster_whisper")
 ctranslate2 = pytest.importorskip("ctranslate2")
 pytestmark = pytest.mark.torch
 
 Saver = Callable[..., str]
-SPECIAL = ("endoftext", "startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev", "nospeech",
-           "notimestamps")  # fmt: skip
 SURE = {"temperature": 0.0, "log_prob_threshold": None, "no_speech_threshold": None, "max_new_tokens": 20}
 """Without these, faster-whisper tries again at random when it finds its result unlikely."""
 
 SOUNDS = [vowel(), vowel(2.0, 0.2, 1.0), vowel(5.0, 3.0, 4.5)]
 
 
-def tokenizer() -> Any:
-    """Single bytes and what Whisper adds to them."""
-    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    made = tokenizers.Tokenizer(tokenizers.models.BPE({letter: place for place, letter in enumerate(letters)}, []))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    made.add_special_tokens([f"<|{word}|>" for word in SPECIAL])
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made)
-
-
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that CTranslate2's converter writes."""
-    place = tmp_path_factory.mktemp("whisper")
-    words = tokenizer()
-    config = transformers.WhisperConfig(
-        vocab_size=len(words) + 1501, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=80, pad_token_id=256,
-        bos_token_id=256, eos_token_id=256, decoder_start_token_id=257, suppress_tokens=None,
-        begin_suppress_tokens=None,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    transformers.WhisperForConditionalGeneration(config).save_pretrained(place / "original")
-    words.save_pretrained(place / "original")
-    converter = ctranslate2.converters.TransformersConverter(str(place / "original"), copy_files=["tokenizer.json"])
-    converter.convert(str(place / "converted"))
-    return place / "converted"
+    return tiny_whisper(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture

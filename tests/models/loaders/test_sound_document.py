@@ -10,10 +10,11 @@ import pytest
 
 from casmodels.library import Store
 from tests.examples import examples_of
-from tests.models.loaders.test_faster_whisper import converted  # noqa: F401 fixture
+from tests.models.loaders.whisper import tiny_whisper
 from tests.models.reading.weights import save
 
 pytest.importorskip("torch")
+pytest.importorskip("faster_whisper")
 pytest.importorskip("silero_vad")
 pytest.importorskip("prophet")
 pytestmark = [
@@ -25,11 +26,7 @@ pytestmark = [
 
 
 def test_the_examples(
-    store: Store,
-    tmp_path: Path,
-    converted: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     speaking, text, forecast = examples_of("docs/sound.md")
     monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
@@ -37,7 +34,8 @@ def test_the_examples(
     monkeypatch.chdir(tmp_path)
     weights = (files("silero_vad.data") / "silero_vad.onnx").read_bytes()
     save(store, "onnx-community/silero-vad", tmp_path / "vad", {"onnx/model.onnx": weights})
-    store.checkpoint("whisper", converted)
+    (tmp_path / "whisper").mkdir()
+    store.checkpoint("whisper", tiny_whisper(tmp_path / "whisper"))
     names: dict[str, Any] = {}
     exec(speaking, names)
     assert capsys.readouterr().out == "[[]]\ntorch.Size([1, 1])\n"
