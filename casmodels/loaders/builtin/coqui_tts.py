@@ -108,7 +108,7 @@ class CoquiTtsLoader:
 
 def _add_all(files: MemoryFiles, model: StoredModel, checkpoint: str) -> Path:
     """Put the checkpoint and what lies beside it into the directory; gives the checkpoint's path there."""
-    check_pickle(model, checkpoint, _SETTINGS_OF_XTTS)
+    check_pickle(model, checkpoint, _SETTINGS_OF_XTTS.__contains__)
     places: dict[str, str] = {}
     for path in model.sizes:
         name = unpacked_name(path)

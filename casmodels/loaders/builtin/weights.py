@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from posixpath import dirname, join
 from typing import Any, Final
 
@@ -83,8 +83,8 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     return state
 
 
-def check_pickle(model: StoredModel, path: str, known: Collection[str] = ()) -> None:
-    """Raise UnsafeModelError for a torch file that holds more than tensors, plain values and the ``known`` classes."""
+def check_pickle(model: StoredModel, path: str, known: Callable[[str], bool] = lambda _: False) -> None:
+    """Raise UnsafeModelError for a torch file that holds more than tensors, plain values and what is ``known``."""
     import io
 
     torch = library("torch", "torch")
@@ -92,14 +92,15 @@ def check_pickle(model: StoredModel, path: str, known: Collection[str] = ()) -> 
         head = file.read(1)
         file.seek(0)
         try:
-            foreign = set(torch.serialization.get_unsafe_globals_in_checkpoint(file)) - set(known)
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(file)
         except ValueError:  # no archive of torch's: reading its tensors says what is wrong
             if head == _PICKLE:
                 raise UnsafeModelError(f"{model.called(path)} is a pickle of a torch before 1.6") from None
             return
+    foreign = sorted(name for name in named if not known(name))
     if foreign:
-        named = ", ".join(sorted(foreign)[:3])
-        raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {named})")
+        some = ", ".join(foreign[:3])
+        raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {some})")
 
 
 def shards_of(model: StoredModel, index: str) -> list[str]:
