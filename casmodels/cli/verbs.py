@@ -31,6 +31,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "tag": "versions",
         "pin": "versions",
         "unpin": "versions",
+        "sign": "signing",
         "remove": "versions",
     },
     "Care": {
@@ -69,6 +70,7 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
     "pin": ("lock", "protect", "hold"),
     "unpin": ("unlock", "unprotect"),
     "tag": ("label",),
+    "sign": ("attest",),
     "aliases": ("alias",),
     "serve": ("server", "start", "daemon", "web", "http"),
 }

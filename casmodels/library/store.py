@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
         PullResult,
         RemoveResult,
         RepairResult,
+        SignatureResult,
+        SignResult,
         StatsResult,
         TakeInResult,
         VerifyResult,
         VersionResult,
         ViewResult,
+        WrittenSignature,
     )
 
     # The method `list` hides the type.
@@ -332,6 +335,44 @@ class Store:
         from casmodels.library import removal
 
         removal.unpin(self._context, target)
+
+    def sign(
+        self,
+        target: str,
+        private_key: Path,
+        password: str | Callable[[], str | None] | None = None,
+        output: Path | None = None,
+    ) -> SignResult:
+        """Sign a version as OpenSSF model signing does, and keep the signature with it; nothing is checked out.
+
+        ``private_key`` is a PEM file of a key on P-256, P-384 or P-521; ``password`` is for one that is encrypted, or
+        gives it when asked. The signature is written to ``output``, too. Raises SigningKeyError, MissingExtraError,
+        and InvalidInputError for what cannot be signed.
+        """
+        from casmodels.library import signing
+
+        asked = password if callable(password) else lambda: password
+        return signing.sign(self._context, target, private_key, asked, output)
+
+    def verify_signature(self, target: str, public_key: Path, signature: Path | None = None) -> SignatureResult:
+        """Check that the owner of a key has signed a version: in a signature's file, or else in what is kept or in its
+        own ``model.sig``.
+
+        Whether the stored bytes are right is for `verify`. Raises SignatureError where none fits, NotSignedError,
+        SigningKeyError, MissingExtraError, NotFoundError for no such file.
+        """
+        from casmodels.library import signing
+
+        return signing.verify_signature(self._context, target, public_key, signature)
+
+    def write_signature(self, target: str, output: Path) -> WrittenSignature:
+        """Write the signature of a version to a file, unchecked.
+
+        Raises NotSignedError, InvalidInputError, NotFoundError for no directory.
+        """
+        from casmodels.library import signing
+
+        return signing.write_signature(self._context, target, output)
 
     def remove(self, target: str) -> RemoveResult:
         """Take away a version, or with a bare name all of its versions; the bytes stay until `gc`."""
