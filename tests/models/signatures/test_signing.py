@@ -139,6 +139,12 @@ def test_a_version_that_was_removed_comes_back_by_signing_it(store: Store, key: 
     assert [version.signature for version in store.versions("mine")] == ["kept"]
 
 
+def test_a_version_that_comes_back_by_a_tag_is_not_signed_any_more(store: Store, signed: str) -> None:
+    store.remove("mine")
+    store.tag(f"mine@{signed}", "back")
+    assert [version.signature for version in store.versions("mine")] == [None]
+
+
 def test_an_encrypted_key(store: Store, model: Path, tmp_path: Path) -> None:
     pair = write_pair(tmp_path / "encrypted", password="sesame")
     store.checkpoint("mine", model)
