@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from blake3 import blake3
 
 from casmodels.errors import NotSignedError, SignatureError
 from casmodels.library.context import Context
 from casmodels.library.names import Found, find
+from casmodels.library.signature_check import SignatureCheck
 from casmodels.results import SignatureResult, SignResult, WrittenSignature
 from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE, signing
-from casmodels.signatures.bundles import MOST_BYTES, SINGLE_FILE, Bundle, Claim
+from casmodels.signatures.bundles import MOST_BYTES, SINGLE_FILE, Bundle
 from casmodels.signatures.coverage import Listing
 from casmodels.signatures.keys import Key, read_private_key, read_public_key
 from casmodels.signatures.reading import read_start
@@ -26,14 +23,11 @@ from casmodels.views.clones import temporary_in
 from casmodels.views.targets import alone, remove_temporaries
 from casstore import files
 from casstore.catalog import Reader
-from casstore.digests import SHA256
 from casstore.errors import DamagedError, InvalidInputError, NotFoundError
 from casstore.refs import RefKey, RefKind
 from casstore.transactions import Transaction
 from casstore.trees import Entry, Tree
 from casstore.versions import Version
-
-_SIGN_ANEW: Final = "have the version signed as it is"
 
 
 def sign(
@@ -83,10 +77,14 @@ def verify_signature(context: Context, target: str, public_key: Path, signature:
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
         listing = Listing(reader.tree(found.version.tree))
-        sources = [(str(signature), given)] if given is not None else _signatures(reader, found, listing)
-        for source, data in sources:
+        candidates = (
+            [(str(signature), f"the signature {signature}", given)]
+            if given is not None
+            else _signatures(reader, found, listing)
+        )
+        for source, what, data in candidates:
             try:
-                covered = _Check(reader, listing, _called(source, found)).covered(data, key)
+                covered = SignatureCheck(reader, listing, what).covered(data, key)
             except SignatureError as error:
                 failures.append(error)
                 continue
@@ -104,58 +102,10 @@ def write_signature(context: Context, target: str, output: Path) -> WrittenSigna
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
         listing = Listing(reader.tree(found.version.tree))
-        for source, data in _signatures(reader, found, listing):
+        for source, _, data in _signatures(reader, found, listing):
             _write(output.resolve(), data)
             return WrittenSignature(found.name, found.id.hex, source, str(output))
     raise NotSignedError(str(found))
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """Checks one signature of a version; ``what`` names it in errors."""
-
-    reader: Reader
-    listing: Listing
-    what: str
-
-    def covered(self, data: bytes, key: Key) -> Collection[str]:
-        """The paths that the signature is about. Raises SignatureError, DamagedError."""
-        bundle = Bundle.read(data, self.what)
-        covered: dict[str, bytes] = {}
-
-        def digests() -> dict[str, bytes]:
-            covered.update(self._digests(bundle.claim))
-            return covered
-
-        signing.check(bundle, key, digests, self.what)
-        return covered
-
-    def _digests(self, claim: Claim) -> Iterator[tuple[str, bytes]]:
-        if self.listing.has_links and not claim.allows_links:
-            raise SignatureError(
-                f"{self.what} is of a model without links, and the version has some", remedy=_SIGN_ANEW
-            )
-        if (dead := self.listing.dead_link) is not None:
-            raise SignatureError(
-                f"{self.what} cannot be of a version whose link {dead!r} leads nowhere",
-                remedy="save it without the link",
-            )
-        if claim.is_of_a_single_file and len(self.listing.tree) == 1:
-            entries = dict(zip([SINGLE_FILE], self.listing.files.values(), strict=False))
-        else:
-            entries = self.listing.covered(claim.ignored, claim.digests)
-        if not entries:
-            raise SignatureError(f"{self.what} leaves out every file of the version", remedy=_SIGN_ANEW)
-        return ((path, self._digest(entry, claim.algorithm)) for path, entry in entries.items())
-
-    def _digest(self, entry: Entry, algorithm: str) -> bytes:
-        assert entry.blob is not None
-        if algorithm == SHA256:
-            return entry.blob.value
-        hasher = blake3()
-        for piece in self.reader.open_blob(entry.blob).stream():
-            hasher.update(piece)
-        return hasher.digest()
 
 
 def _signable(found: Found, listing: Listing) -> dict[str, bytes]:
@@ -181,12 +131,6 @@ def _unsigned(listing: Listing, covered: Collection[str]) -> tuple[str, ...]:
     return tuple(path for path in listing.files if path not in covered)
 
 
-def _called(source: str, found: Found) -> str:
-    if source == KEPT:
-        return f"the signature of {found}"
-    return f"the {SIGNATURE_FILE} of {found}" if source == SIGNATURE_FILE else f"the signature {source}"
-
-
 def _keep(transaction: Transaction, found: Found, signature: bytes, key: Key) -> None:
     blob = transaction.add_bytes(signature, SIGNATURE_FILE).info
     record = Version(
@@ -208,25 +152,21 @@ def _key_of_kept(reader: Reader, found: Found) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _signatures(reader: Reader, found: Found, listing: Listing) -> Iterator[tuple[str, bytes]]:
-    """The signatures of a version, and where they are. Raises DamagedError."""
+def _signatures(reader: Reader, found: Found, listing: Listing) -> Iterator[tuple[str, str, bytes]]:
+    """The signatures of a version: where each is, what errors call it, and its bytes. Raises DamagedError."""
     ref = reader.ref(RefKey.attachment(found.name, found.id, ATTACHED))
     if ref is not None:
+        what = f"the signature of {found}"
         try:
             tree = reader.tree(reader.version(ref.target).tree)
-            yield KEPT, _read_entry(reader, tree.by_path[SIGNATURE_FILE])
+            yield KEPT, what, _read_entry(reader, tree.by_path[SIGNATURE_FILE])
         except (DamagedError, NotFoundError, KeyError) as error:
-            damaged = DamagedError(_called(KEPT, found), "its record cannot be read")
+            damaged = DamagedError(what, "its record cannot be read")
             damaged.remedy = f"`casmodels sign {found} --key private.pem` makes another one"
             raise damaged from error
-    own = _own(listing)
+    own = listing.files.get(SIGNATURE_FILE)
     if own is not None:
-        yield SIGNATURE_FILE, _read_entry(reader, own)
-
-
-def _own(listing: Listing) -> Entry | None:
-    """The signature among a version's own files."""
-    return listing.files.get(SIGNATURE_FILE)
+        yield SIGNATURE_FILE, f"the {SIGNATURE_FILE} of {found}", _read_entry(reader, own)
 
 
 def _read_entry(reader: Reader, entry: Entry) -> bytes:

@@ -247,3 +247,22 @@ def test_a_version_with_two_needs_one_that_fits(
     assert store.verify_signature("mine", key.public).source == "kept"
     with pytest.raises(SignatureError, match=r"the signature of mine@\w{12} was made with another key"):
         store.verify_signature("mine", other_key.public)
+
+
+def test_a_dead_link_where_links_are_allowed(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
+    (model / "same.bin").symlink_to("weights.bin")
+    store.checkpoint("mine", model)
+    store.sign("mine", key.private, output=tmp_path / "good.sig")
+    (model / "dead").symlink_to("none")
+    store.checkpoint("mine", model)
+    assert "of a version whose link 'dead' leads nowhere" in refused(
+        store, key, tmp_path / "bad.sig", (tmp_path / "good.sig").read_bytes()
+    )
+
+
+def test_a_given_file_is_not_taken_for_the_version_s_own(
+    store: Store, key: Pair, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.sig", "kept"):
+        assert refused(store, key, Path(name), b"") == f"the signature {name} is no signature of OpenSSF model signing"
