@@ -279,13 +279,6 @@ def check_pull_name(reader: Reader, pull: Pull, name: str, origin: str) -> None:
         )
 
 
-def type_metadata(reader: Reader, pull: Pull, name: str) -> dict[str, str]:
-    """What a new version says about the model's type: what this pull was told, else what the one before was."""
-    before = newest(reader, name)
-    model_type = pull.options.model_type or (before.version.metadata.get("type") if before is not None else None)
-    return {"type": model_type} if model_type is not None else {}
-
-
 def redownload(context: Context, model: str, options: PullOptions, progress: Progress | None) -> list[PullResult]:
     """Fetch every file of a model again; what differs or is damaged is replaced."""
     from casmodels.library.names import find

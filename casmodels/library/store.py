@@ -170,12 +170,16 @@ class Store:
         pin: bool = False,
         base: str | None = None,
         rehash: bool = False,
+        type: str | None = None,  # noqa: A002
         progress: Progress | None = None,
     ) -> CheckpointResult:
-        """Save a directory or file as a new version; without a path, the place last taken from or checked out to."""
+        """Save a directory or file as a new version; without a path, the place last taken from or checked out to.
+
+        ``type`` is what the model does (a `ModelType`); without one it is that of the version before.
+        """
         from casmodels.library import saving
 
-        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash)
+        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
         return saving.checkpoint(self._context, name, path, options, progress)
 
     def versions(self, name: str | None = None) -> _Versions:
