@@ -14,6 +14,7 @@ from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, NameTakenError, UnknownModelError
 from casmodels.families import FAMILIES
 from casmodels.library.context import Context
+from casmodels.library.download_log import log_result, logged
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
@@ -117,6 +118,8 @@ def pull_all(
     _refuse_store_inside(context, [request.address for request in requests])
     offline = options.offline or context.config.offline
     workers, coders, initializer = threads_of(context, options)
+    logs = context.logs if not options.dry_run else None
+    told = logged(progress, logs)
     results = []
     create = not options.dry_run and not offline
     with context.working_engine(coders, initializer, create=create) as engine:
@@ -129,11 +132,13 @@ def pull_all(
                 options=replace(request.options, offline=offline),
                 workers=workers,
                 initializer=initializer,
-                progress=progress or SilentProgress(),
+                progress=told,
                 cancellation=cancellation,
             )
             one.heed()
             results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
+            if logs is not None:
+                log_result(logs, results[-1])
     return results
 
 

@@ -15,7 +15,7 @@ def batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
 
     Data is a list, an array, or a mapping of these, all as long. Raises InvalidInputError.
     """
-    count = _length(data)
+    count = length(data)
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         if isinstance(data, Mapping):
@@ -58,9 +58,10 @@ def joined(results: list[tuple[Any, int]]) -> Any:
         ) from error
 
 
-def _length(data: Any) -> int:
+def length(data: Any) -> int:
+    """How many items the data has. Raises InvalidInputError."""
     if isinstance(data, Mapping):
-        lengths = {_length(values) for values in data.values()}
+        lengths = {length(values) for values in data.values()}
         if len(lengths) == 1:
             return lengths.pop()
         raise InvalidInputError(f"the parts of a batch are of {len(lengths)} lengths", remedy="make them as long")

@@ -54,6 +54,11 @@ class IsolatedRunner:
             raise
 
     @property
+    def worker_id(self) -> int:
+        """The id of the worker."""
+        return self._process.pid
+
+    @property
     def model(self) -> NoReturn:
         """It is not here."""
         self._refuse()

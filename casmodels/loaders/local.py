@@ -22,6 +22,10 @@ class LocalRunner:
         self.device = device
 
     @property
+    def worker_id(self) -> None:
+        """The model has no process of its own."""
+
+    @property
     def model(self) -> Any:
         """The library's own object."""
         return self._loaded.model

@@ -7,6 +7,7 @@ import select
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,8 @@ def _serve(connection: Connection) -> None:
     try:
         directory, target, options = receive(connection)
         path = Path(directory)
-        store = Store(path, config=config.load(store=path))
+        # What is called is logged once: by the owner.
+        store = Store(path, config=replace(config.load(store=path), logs=None))
         model = load_model(store, target, **options)
     except Exception as error:
         send(connection, ("failed", *packed_error(error)))
