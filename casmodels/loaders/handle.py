@@ -37,6 +37,8 @@ class Runner(Protocol):
 
     def process(self, data: Any, batch_size: int) -> Any: ...
 
+    def example(self, items: int) -> Any: ...
+
     def move(self, device: str) -> None: ...
 
     def close(self) -> None: ...
@@ -107,6 +109,14 @@ class LoadedModel:
         runner = self._open()
         size = self._batch_size if batch_size is None else checked_batch_size(batch_size)
         return self._guarded(lambda: self._counted("process_batch", _items(data), lambda: runner.process(data, size)))
+
+    def example(self, items: int) -> Any:
+        """A batch of so many items to try it with: sentences for a model of text, zeros where its inputs are declared.
+
+        Raises NotLoadableError where nothing says what the model takes.
+        """
+        runner = self._open()
+        return self._guarded(lambda: runner.example(checked_batch_size(items)))
 
     def evaluate(self, data: Any, expected: Any, *, metric: Metric, batch_size: int | None = None) -> float:
         """Run the model on data, and give what ``metric(results, expected)`` says: how right the results are.

@@ -76,6 +76,10 @@ class IsolatedRunner:
         """Run it batch by batch, there."""
         return self._ask(("process", portable_inputs(data), batch_size))
 
+    def example(self, items: int) -> Any:
+        """A batch to try it with."""
+        return self._ask(("example", items, None))
+
     def move(self, device: str) -> None:
         """Bring it to another device."""
         self.device = self._ask(("move", device, None))

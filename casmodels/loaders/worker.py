@@ -60,6 +60,8 @@ def _answer(model: Any, message: tuple[str, Any, Any]) -> Any:
             return portable(model(*arguments, **keywords))
         case ("process", data, batch_size):
             return portable(model.process_batch(data, batch_size=batch_size))
+        case ("example", items, _):
+            return portable(model.example(items))
         case ("move", device, _):
             return model.to(device).device
     raise AssertionError(message)

@@ -61,7 +61,8 @@ def build(
     ``registry`` lets aliases be asked for and tells the models' tasks. With a ``token`` every request but `/healthz`
     must carry it; without one, requests must be addressed to this machine by a loopback name, so that no web page can
     read the store through a name of its own (DNS rebinding). With ``metrics`` it counts, and tells its figures at
-    `/metrics`; raises MissingExtraError where prometheus-client is not installed. The store stays open for as long as the application runs.
+    `/metrics`; raises MissingExtraError where prometheus-client is not installed. The store stays open for as long as
+    the application runs.
     """
     limits = limits or Limits()
     server = _Server(store, registry, token, limits, _measures(store) if metrics else None)

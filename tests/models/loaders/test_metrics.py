@@ -85,6 +85,9 @@ class OnGpu:
     def process(self, data: Any, batch_size: int) -> Any:
         return data
 
+    def example(self, items: int) -> Any:
+        return [0] * items
+
     def move(self, device: str) -> None:
         self.device = device
 
