@@ -128,7 +128,9 @@ def _memory(result: BenchResult) -> str:
     if result.worker_bytes is not None:
         parts.append(f"worker {size(result.worker_bytes)}")
     if result.gpu is not None:
-        parts.append(f"{result.gpu.name} {size(result.gpu.process_bytes or result.gpu.used_bytes)}")
+        held = result.gpu.process_bytes
+        words = size(held) if held is not None else f"{size(result.gpu.used_bytes)} with those of other programs"
+        parts.append(f"{result.gpu.name} {words}")
     return ", ".join(parts) or "not known"
 
 

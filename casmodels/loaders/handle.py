@@ -142,6 +142,7 @@ class LoadedModel:
             return
         if self._logs is not None:
             log_summary(self._logs, self.metrics)
+        self._worker_id = None  # another process may get that id
         runner.close()
 
     unload = close

@@ -23,6 +23,7 @@ from casmodels.errors import MissingExtraError, NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import load_model
 from tests.models.cli.conftest import Ran, Runner
+from tests.models.loaders.test_gguf import gguf_file
 from tests.models.loaders.test_isolation import workers
 from tests.models.loaders.test_onnx import linear
 
@@ -197,6 +198,23 @@ def test_models_that_cannot_be_run(bench: Callable[..., Ran], tiny: str, saved: 
     saved({"README.md": b"# no model"})
     ran = bench("mine")
     assert (ran.code, "no loader recognises mine@" in ran.err) == (2, True)
+
+
+def test_what_cannot_be_called(bench: Callable[..., Ran], saved: Saver, tmp_path: Path) -> None:
+    saved({"model.gguf": gguf_file(tmp_path / "written.gguf")})
+    for options in ((), ("--input", str(tmp_path / "lines.txt"))):
+        (tmp_path / "lines.txt").write_text("a line")
+        ran = bench("mine", "--loader", "gguf", *options)
+        assert (ran.code, ran.out) == (2, "")
+        assert "what the loader 'gguf' loads cannot be called" in ran.err
+
+
+def test_a_directory_that_may_not_be_written_to(
+    bench: Callable[..., Ran], tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casmodels.bench.plot.os.access", lambda *_: False)
+    ran = bench("mine", "--plot", str(tmp_path / "plot.svg"))
+    assert (ran.code, ran.err) == (5, f"error: {tmp_path}: permission denied\n")
 
 
 def test_what_a_loader_cannot_make_up_is_to_be_given(bench: Callable[..., Ran], saved: Saver) -> None:
