@@ -68,4 +68,5 @@ def _figure(result: BenchResult) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=_GREY, alpha=0.2)
         axes.set_axisbelow(True)
+        axes.yaxis.set_major_formatter(lambda value, _: number(value))
     return figure

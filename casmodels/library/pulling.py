@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from casmodels.cancellation import Cancellation
     from casmodels.downloads import Downloader
     from casmodels.library.reports import DownloadReport
+    from casmodels.log_files import LogFiles
 
 DEFAULT_WORKERS = 4
 
@@ -136,9 +137,7 @@ def pull_all(
                 cancellation=cancellation,
             )
             one.heed()
-            results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
-            if logs is not None:
-                log_result(logs, results[-1])
+            results.append(_pull_logged(replace(one, progress=one.heeded(one.progress)), logs))
     return results
 
 
@@ -165,6 +164,23 @@ def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
             refuse_overlap(Path.cwd() / parsed.path, context.path)
 
 
+def _pull_logged(pull: Pull, logs: LogFiles | None) -> PullResult:
+    try:
+        result = _pull_one(pull)
+    except StoreError as error:  # what ends all further work is logged, too
+        if logs is not None:
+            log_result(logs, _failed(pull, error))
+        raise
+    if logs is not None:
+        log_result(logs, result)
+    return result
+
+
+def _failed(pull: Pull, error: StoreError) -> PullResult:
+    failure = ErrorResult(error.kind, error.message, error.remedy)
+    return PullResult(pull.model, None, PullStatus.FAILED, error=failure)
+
+
 def _pull_one(pull: Pull) -> PullResult:
     begun = time.monotonic()
     path = None
@@ -174,8 +190,7 @@ def _pull_one(pull: Pull) -> PullResult:
     except (UnusableStoreError, InterruptedPullError):
         raise
     except StoreError as error:
-        failure = ErrorResult(error.kind, error.message, error.remedy)
-        result = PullResult(pull.model, None, PullStatus.FAILED, error=failure)
+        result = _failed(pull, error)
     return replace(result, path=path, seconds=time.monotonic() - begun)
 
 

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from casmodels import ModelDownloader, ModelManager
+from casmodels.cancellation import Cancellation
+from casmodels.errors import InterruptedPullError
 from casmodels.library import PullOptions
+from casmodels.progress import SilentProgress, Task
 from tests.hub import FakeHub
 from tests.models.library.conftest import MakeStore
 
@@ -47,6 +50,22 @@ def test_every_file_and_how_it_ended(make_store: MakeStore, hub: FakeHub, tmp_pa
     assert "org/missing" in failed["error"]
     done = next(line for line in lines(logs) if line.get("downloaded_bytes"))
     assert (done["files"], done["size_bytes"]) == (2, 1002)
+
+
+def test_what_ends_all_further_work(make_store: MakeStore, hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/name", FILES)
+    cancellation = Cancellation()
+
+    class Cancelling(SilentProgress):
+        def start(self, label: str, total_bytes: int | None) -> Task:
+            cancellation.ask()
+            return super().start(label, total_bytes)
+
+    store = make_store(HF_ENDPOINT=hub.url, CASMODELS_LOGS=str(tmp_path / "logs"))
+    with pytest.raises(InterruptedPullError):
+        store.pull(["org/name"], PullOptions(low_priority=False), Cancelling(), cancellation)
+    assert of_models(tmp_path / "logs") == [("org/name", "failed")]
+    assert "cancelled" in lines(tmp_path / "logs")[-1]["error"]
 
 
 def test_no_secret_of_an_address_is_logged(make_store: MakeStore, hub: FakeHub, tmp_path: Path) -> None:
