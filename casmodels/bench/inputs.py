@@ -26,7 +26,7 @@ def read_input(path: Path) -> Any:
     data = read(path)
     try:
         items = length(data)
-    except (InvalidInputError, TypeError) as error:  # TypeError: an array that is a single number
+    except InvalidInputError as error:
         raise InvalidInputError(f"{path} holds no items that are all alike", remedy=_REMEDY) from error
     if not items:
         raise InvalidInputError(f"{path} is empty", remedy=_REMEDY)

@@ -66,8 +66,15 @@ def length(data: Any) -> int:
             return lengths.pop()
         raise InvalidInputError(f"the parts of a batch are of {len(lengths)} lengths", remedy="make them as long")
     if isinstance(data, str | bytes) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        raise InvalidInputError(f"a {type(data).__name__} is no batch of data", remedy="give a list or an array")
-    return len(data)
+        raise _no_batch(data)
+    try:
+        return len(data)
+    except TypeError:  # an array that is one number
+        raise _no_batch(data) from None
+
+
+def _no_batch(data: Any) -> InvalidInputError:
+    return InvalidInputError(f"a {type(data).__name__} is no batch of data", remedy="give a list or an array")
 
 
 def _items(result: Any) -> int | None:

@@ -10,24 +10,26 @@ from casstore.errors import FailedError, StoreError
 
 if TYPE_CHECKING:
     from casmodels.loaders.handle import LoadedModel
+    from casmodels.performance.calls import Call
     from casmodels.performance.metrics import ModelMetrics
 
 
-def log_call(
-    logs: LogFiles, model: LoadedModel, call: str, items: int, seconds: float, error: BaseException | None
-) -> None:
-    """Log one call. Of an error that is not ours only the class: libraries quote what they were given."""
+def log_call(logs: LogFiles, model: LoadedModel, kind: str, call: Call, error: BaseException | None) -> None:
+    """Log one call; ``kind`` is what it was called by.
+
+    Of an error that is not ours only the class: libraries quote what they were given.
+    """
     logs.write(
         LogName.INFERENCE,
         {
             "logger": "casmodels.inference",
             "level": "error" if error is not None else "info",
-            "text": f"{model.version} {'failed' if error is not None else 'ran'} in {seconds:.6f} s",
+            "text": f"{model.version} {'failed' if error is not None else 'ran'} in {call.seconds:.6f} s",
             "model": model.version,
             "loader": model.loader,
-            "call": call,
-            "items": items,
-            "duration_seconds": round(seconds, 6),
+            "call": kind,
+            "items": call.items,
+            "duration_seconds": round(call.seconds, 6),
             "error_class": type(error).__name__ if error is not None else None,
             "error": _sentence(error),
         },

@@ -10,7 +10,7 @@ from casmodels.errors import UnloadedError, WorkerDiedError
 from casmodels.loaders.batches import length
 from casmodels.loaders.call_log import log_call, log_summary
 from casmodels.loaders.evaluation import Metric, check_lengths, score
-from casmodels.performance.calls import Calls
+from casmodels.performance.calls import Call, Calls
 from casmodels.performance.metrics import ModelMetrics, measured
 from casstore.errors import InvalidInputError
 
@@ -140,10 +140,12 @@ class LoadedModel:
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        if self._logs is not None:
-            log_summary(self._logs, self.metrics)
-        self._worker_id = None  # another process may get that id
-        runner.close()
+        try:
+            if self._logs is not None:
+                log_summary(self._logs, self.metrics)
+        finally:
+            self._worker_id = None  # another process may get that id
+            runner.close()
 
     unload = close
 
@@ -165,16 +167,16 @@ class LoadedModel:
         return self._runner
 
     def _counted(self, kind: str, items: int, work: Callable[[], Any]) -> Any:
-        error: BaseException | None = None
+        call, error = Call(items), None
         try:
-            with self._calls.counting(items) as call:
+            with self._calls.counting(call):
                 return work()
         except BaseException as raised:
             error = raised
             raise
         finally:
             if self._logs is not None:
-                log_call(self._logs, self, kind, items, call.seconds, error)
+                log_call(self._logs, self, kind, call, error)
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
         try:

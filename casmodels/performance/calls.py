@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from casmodels.performance.latency import Latency, latency_of
@@ -15,11 +16,12 @@ WINDOW_CALLS: Final = 1000
 """Percentiles are of the last calls, so many at most: their memory is bounded, and they tell of now."""
 
 
+@dataclass(slots=True)
 class Call:
-    """One call, under way or over. ``seconds`` is there when it has ended."""
+    """One call with so many items. ``seconds`` is there when it has ended."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    items: int
+    seconds: float = 0.0
 
 
 class Calls:
@@ -36,9 +38,8 @@ class Calls:
         self.items = 0
 
     @contextmanager
-    def counting(self, items: int) -> Iterator[Call]:
-        """Count the block as a call with so many items; what it raises makes it a failed one."""
-        call = Call()
+    def counting(self, call: Call) -> Iterator[None]:
+        """Count the block as a call; what it raises makes it a failed one."""
         with self._lock:
             begun = time.perf_counter()
             if not self._active:
@@ -46,7 +47,7 @@ class Calls:
             self._active += 1
         is_done = False
         try:
-            yield call
+            yield
             is_done = True
         finally:
             with self._lock:
@@ -57,8 +58,8 @@ class Calls:
                     self._busy_seconds += now - self._busy_since
                 if is_done:
                     self.calls += 1
-                    self.items += items
-                    self._recent.append((call.seconds, items))
+                    self.items += call.items
+                    self._recent.append((call.seconds, call.items))
                 else:
                     self.failed_calls += 1
 

@@ -99,11 +99,7 @@ def test_data_of_the_users_own(
     name: str,
     content: bytes | None,
 ) -> None:
-    if content is None:
-        buffer = io.BytesIO()
-        np.save(buffer, np.ones((3, 64), "float32"))
-        content = buffer.getvalue()
-    (tmp_path / name).write_bytes(content)
+    (tmp_path / name).write_bytes(npy(np.ones((3, 64), "float32")) if content is None else content)
     ran = bench("mine", *QUICK, "--input", str(tmp_path / name), "--json")
     assert ran.code == 0
     assert ran.document["input"] == name
@@ -116,6 +112,13 @@ def test_the_items_of_a_file_come_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert batch_of(np.arange(3), 4).tolist() == [0, 1, 2, 0]
 
 
+def npy(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, value)
+    return buffer.getvalue()
+
+
+SCALAR = npy(np.float32(3))
 WRONG = [
     ("nothing.txt", None, 3, "there is no file"),
     ("empty.txt", b"\n \n", 2, "is empty"),
@@ -124,6 +127,7 @@ WRONG = [
     ("broken.json", b'{"x": [1,', 2, "is no JSON"),
     ("number.json", b"3", 2, "holds no items"),
     ("uneven.json", b'{"x": [1], "y": [1, 2]}', 2, "holds no items"),
+    ("scalar.npy", SCALAR, 2, "holds no items"),
     ("text.npy", b"no array", 2, "is no .npy file of numbers"),
     ("lines.txt", b"words where the model takes numbers", 2, "cannot be run on the data given"),
     ("names.json", b'{"other": [1]}', 2, "the model has no input 'other'"),

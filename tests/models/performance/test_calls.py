@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from casmodels.performance import calls as module
-from casmodels.performance.calls import Calls
+from casmodels.performance.calls import Call, Calls
 
 
 class Clock:
@@ -29,7 +29,7 @@ def test_calls_items_and_time(clock: Clock) -> None:
     calls = Calls()
     assert calls.latency() is None
     for seconds, items in ((1.0, 8), (3.0, 4)):
-        with calls.counting(items) as call:
+        with calls.counting(call := Call(items)):
             clock.now += seconds
         assert call.seconds == seconds
     clock.now += 50  # nothing is under way
@@ -43,7 +43,7 @@ def test_one_that_fails_has_no_items_and_no_latency(clock: Clock) -> None:
     calls = Calls()
 
     def fail() -> None:
-        with calls.counting(8):
+        with calls.counting(Call(8)):
             clock.now += 2.0
             raise ValueError
 
@@ -55,9 +55,9 @@ def test_one_that_fails_has_no_items_and_no_latency(clock: Clock) -> None:
 
 def test_calls_at_once_are_busy_once(clock: Clock) -> None:
     calls = Calls()
-    with calls.counting(1):
+    with calls.counting(Call(1)):
         clock.now += 1.0
-        with calls.counting(1):
+        with calls.counting(Call(1)):
             clock.now += 1.0
             assert calls.busy_seconds == 2.0
         clock.now += 1.0
@@ -67,7 +67,7 @@ def test_calls_at_once_are_busy_once(clock: Clock) -> None:
 def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     calls = Calls()
     for number in range(module.WINDOW_CALLS + 10):
-        with calls.counting(1):
+        with calls.counting(Call(1)):
             clock.now += 9.0 if number < 10 else 1.0
     latency = calls.latency()
     assert latency is not None
@@ -80,7 +80,7 @@ def test_threads_lose_no_call() -> None:
 
     def work() -> None:
         for _ in range(500):
-            with calls.counting(2):
+            with calls.counting(Call(2)):
                 pass
 
     threads = [threading.Thread(target=work) for _ in range(4)]
