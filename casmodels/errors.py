@@ -109,6 +109,12 @@ class DeviceError(InvalidInputError):
     kind = "device"
 
 
+class MetricError(InvalidInputError):
+    """The user's own measure of a model's results fails, or gives no number."""
+
+    kind = "metric"
+
+
 class UnloadedError(InvalidInputError):
     """The model was unloaded before it was asked for something."""
 
@@ -219,6 +225,7 @@ __all__ = [
     "DeviceError",
     "DownloadFailedError",
     "InterruptedPullError",
+    "MetricError",
     "MissingExtraError",
     "MissingPackageError",
     "MissingRevisionError",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from casmodels.cancellation import Cancellation
     from casmodels.library.options import PullOptions
+    from casmodels.log_files import LogFiles
     from casmodels.results import (
         CheckoutResult,
         CheckpointResult,
@@ -66,6 +67,11 @@ class Store:
         return self._context.path
 
     @property
+    def logs(self) -> LogFiles | None:
+        """Where it is logged what happens to models; None unless that is configured."""
+        return self._context.logs
+
+    @property
     def registry(self) -> Registry:
         """The models that are known."""
         return self._context.registry
@@ -112,13 +118,12 @@ class Store:
         from casmodels.cancellation import Cancellation
         from casmodels.library import taking_in
         from casmodels.library.options import PullOptions
-        from casmodels.progress import SilentProgress
 
         return taking_in.take_in(
             self._context,
             folder,
             options or PullOptions(),
-            progress or SilentProgress(),
+            progress,
             cancellation or Cancellation(),
         )
 
