@@ -134,6 +134,12 @@ class DeviceError(InvalidInputError):
     kind = "device"
 
 
+class MetricError(InvalidInputError):
+    """The user's own measure of a model's results fails, or gives no number."""
+
+    kind = "metric"
+
+
 class UnloadedError(InvalidInputError):
     """The model was unloaded before it was asked for something."""
 
@@ -244,6 +250,7 @@ __all__ = [
     "DeviceError",
     "DownloadFailedError",
     "InterruptedPullError",
+    "MetricError",
     "MissingExtraError",
     "MissingPackageError",
     "MissingRevisionError",

@@ -18,6 +18,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "info": "models",
         "view": "views",
         "path": "views",
+        "bench": "benching",
         "serve": "serving",
     },
     "Versions": {
@@ -72,6 +73,7 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
     "tag": ("label",),
     "sign": ("attest",),
     "aliases": ("alias",),
+    "bench": ("benchmark", "time", "speed", "profile"),
     "serve": ("server", "start", "daemon", "web", "http"),
 }
 _RIGHT_VERBS = {word: verb for verb, words in _FOREIGN.items() for word in words}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, tee
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
+from casmodels.library.model_types import type_of
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
 from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE
-from casmodels.specs import ModelSpec, parse_model_type, type_of_pipeline
+from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
@@ -187,13 +188,6 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         base_models=tuple(metadata.get("base_models", ())),
         signature=_signature(pins, name, newest[0].id, newest[1]) if newest is not None else None,
     )
-
-
-def type_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
-    """What a model does: as its version says, else its spec, else the tag of its card."""
-    known = metadata.get("type") or (spec.model_type if spec is not None else None)
-    found = known or type_of_pipeline(metadata.get("pipeline_tag"))
-    return str(found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from casmodels.cancellation import Cancellation
     from casmodels.library.options import PullOptions
+    from casmodels.log_files import LogFiles
     from casmodels.results import (
         CheckoutResult,
         CheckpointResult,
@@ -69,6 +70,11 @@ class Store:
         return self._context.path
 
     @property
+    def logs(self) -> LogFiles | None:
+        """Where it is logged what happens to models; None unless that is configured."""
+        return self._context.logs
+
+    @property
     def registry(self) -> Registry:
         """The models that are known."""
         return self._context.registry
@@ -115,13 +121,12 @@ class Store:
         from casmodels.cancellation import Cancellation
         from casmodels.library import taking_in
         from casmodels.library.options import PullOptions
-        from casmodels.progress import SilentProgress
 
         return taking_in.take_in(
             self._context,
             folder,
             options or PullOptions(),
-            progress or SilentProgress(),
+            progress,
             cancellation or Cancellation(),
         )
 
@@ -173,12 +178,16 @@ class Store:
         pin: bool = False,
         base: str | None = None,
         rehash: bool = False,
+        type: str | None = None,  # noqa: A002
         progress: Progress | None = None,
     ) -> CheckpointResult:
-        """Save a directory or file as a new version; without a path, the place last taken from or checked out to."""
+        """Save a directory or file as a new version; without a path, the place last taken from or checked out to.
+
+        ``type`` is what the model does (a `ModelType`); without one it is that of the version before.
+        """
         from casmodels.library import saving
 
-        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash)
+        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
         return saving.checkpoint(self._context, name, path, options, progress)
 
     def versions(self, name: str | None = None) -> _Versions:

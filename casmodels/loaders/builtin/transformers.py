@@ -11,6 +11,7 @@ from typing import Any, Final
 from casmodels.errors import NotLoadableError, UnsafeModelError
 from casmodels.loaders.builtin.weights import shards_of, state_of
 from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
@@ -174,7 +175,8 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
         found = running.call_batch({**batch, **extra} if isinstance(batch, dict) else batch)
         return {name: value for name, value in found.items() if name not in _OF_PAIRS}
 
-    return Loaded(made, call, call_batch, prepare, running.move, processor)
+    example = sentences if callable(tokenizer) and hasattr(tokenizer, "pad_token") else None
+    return Loaded(made, call, call_batch, prepare, running.move, processor, example=example)
 
 
 def _is_text(data: Any) -> bool:

@@ -151,9 +151,9 @@ def test_pull_leaves_to_the_configuration_what_was_not_said(command: Runner) -> 
 
 
 def test_the_options_of_the_other_long_commands_arrive(command: Runner) -> None:
-    line = "checkpoint mine dir -m text --tag a --tag b --pin --base x@1 --rehash"
-    assert _asked(command, line) == ("mine", Path("dir"), "text", ("a", "b"), True, "x@1", True)
-    assert _asked(command, "checkpoint mine") == ("mine", None, "", (), False, None, False)
+    line = "checkpoint mine dir -m text --tag a --tag b --pin --base x@1 --rehash --type instruct"
+    assert _asked(command, line) == ("mine", Path("dir"), "text", ("a", "b"), True, "x@1", True, "instruct")
+    assert _asked(command, "checkpoint mine") == ("mine", None, "", (), False, None, False, None)
     assert _asked(command, "checkout mine d --force --include *.json") == ("mine", Path("d"), True, ("*.json",))
     assert _asked(command, "view a b --link copy --path v") == (["a", "b"], Path("v"), False, "copy")
     assert _asked(command, "view --all") == ([], None, True, "auto")
