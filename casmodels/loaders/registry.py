@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
+    "diffusers": "diffusers:DiffusersLoader",
     "saved-model": "saved_model:SavedModelLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",

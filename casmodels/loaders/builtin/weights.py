@@ -17,6 +17,7 @@ from casmodels.sources.gzipped import is_gzip_name, unpacked_name
 from casmodels.sources.weights import SAFETENSORS, TORCH, format_of, index_of
 
 _PICKLE: Final = b"\x80"
+_OWN_MODULE: Final = "make the module as it was when they were saved, say prefix=, or strict=False"
 
 
 class WeightsLoader:
@@ -102,6 +103,16 @@ def check_pickle(model: StoredModel, path: str) -> None:
         raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {named})")
 
 
+def first_named(model: StoredModel, names: Iterable[str]) -> list[str]:
+    """The first of these files that is there, gzipped or not; its shards where it is an index of them."""
+    for name in names:
+        if name in model.sizes:
+            return shards_of(model, name) if name.endswith(".json") else [name]
+        if name + ".gz" in model.sizes:
+            return [name + ".gz"]
+    return []
+
+
 def shards_of(model: StoredModel, index: str) -> list[str]:
     """The files that an index of shards lists. Raises NotLoadableError when it is none, or when one is not there."""
     weight_map = model.read_json(index).get("weight_map")
@@ -116,8 +127,13 @@ def shards_of(model: StoredModel, index: str) -> list[str]:
     return shards
 
 
-def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -> None:
-    """Put the weights into a module. Raises NotLoadableError that says what does not fit."""
+def fill(
+    module: Any, state: Mapping[str, Any], what: str, *, strict: bool, assign: bool = False, remedy: str = _OWN_MODULE
+) -> None:
+    """Put the weights into a module, or with ``assign`` in the place of its own; ``what`` is what messages call them.
+
+    Raises NotLoadableError that says what does not fit.
+    """
     own = module.state_dict()
     lacking = [name for name in own if name not in state]
     foreign = [name for name in state if name not in own]
@@ -131,10 +147,11 @@ def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -
         wrong = wrong or ["no name is in both"]
     if wrong:
         raise NotLoadableError(
-            f"the weights of {version} do not fit the module: {'; '.join(wrong)}",
-            remedy="make the module as it was when they were saved, say prefix=, or strict=False",
+            f"the weights of {what} do not fit the module: {'; '.join(wrong)}",
+            remedy=remedy,
         )
-    module.load_state_dict(dict(state), strict=False, assign=any(value.is_meta for value in own.values()))
+    assign = assign or any(value.is_meta for value in own.values())
+    module.load_state_dict(dict(state), strict=False, assign=assign)
 
 
 def _move(state: dict[str, Any], device: str) -> None:
