@@ -27,6 +27,7 @@ BUILT_IN: Final = {
     "transformers": "transformers:TransformersLoader",
     "diffusers": "diffusers:DiffusersLoader",
     "saved-model": "saved_model:SavedModelLoader",
+    "ultralytics": "ultralytics:UltralyticsLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",
     "onnx": "onnx:OnnxLoader",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from posixpath import dirname, join
 from typing import Any, Final
 
@@ -67,12 +67,7 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     for path in files:
         if not unpacked_name(path).lower().endswith(".safetensors"):
             check_pickle(model, path)
-        wanted = Wanted(prefix=prefix)
-        if is_gzip_name(path):
-            found = of_bytes(model.read(path), model.called(path), wanted, "torch")
-            found = {name: tensor.to(device) for name, tensor in found.items()}
-        else:
-            found = model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
+        found = tensors_of(model, path, device, prefix)
         for name in found:
             if name in state:
                 raise NotLoadableError(
@@ -84,23 +79,30 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     return state
 
 
-def check_pickle(model: StoredModel, path: str) -> None:
-    """Raise UnsafeModelError for a torch file that holds more than tensors and plain values."""
-    import io
+def tensors_of(model: StoredModel, path: str, device: str = CPU, prefix: str = "") -> dict[str, Any]:
+    """The tensors of one file, whatever else is in it: a pickle is followed, not executed."""
+    if not is_gzip_name(path):
+        return model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
+    found = of_bytes(model.read(path), model.called(path), Wanted(prefix=prefix), "torch")
+    return {name: tensor.to(device) for name, tensor in found.items()}
 
+
+def check_pickle(model: StoredModel, path: str, known: Callable[[str], bool] = lambda _: False) -> None:
+    """Raise UnsafeModelError for a torch file that holds more than tensors, plain values and what is ``known``."""
     torch = library("torch", "torch")
-    with model.open(path) if not is_gzip_name(path) else io.BytesIO(model.read(path)) as file:
+    with model.unpacked(path) as file:
         head = file.read(1)
         file.seek(0)
         try:
-            foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(file)
         except ValueError:  # no archive of torch's: reading its tensors says what is wrong
             if head == _PICKLE:
                 raise UnsafeModelError(f"{model.called(path)} is a pickle of a torch before 1.6") from None
             return
+    foreign = sorted(name for name in named if not known(name))
     if foreign:
-        named = ", ".join(sorted(foreign)[:3])
-        raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {named})")
+        some = ", ".join(foreign[:3])
+        raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {some})")
 
 
 def first_named(model: StoredModel, names: Iterable[str]) -> list[str]:
