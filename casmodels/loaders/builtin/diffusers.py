@@ -74,6 +74,7 @@ class DiffusersLoader:
         ``arguments`` are those of every call of a pipeline, such as ``num_inference_steps``."""
         parts = _Parts(model, _torch_type(dtype), variant)
         if _INDEX not in model.sizes:
+            parts.check_variant([""])
             kind = _class(model, _CONFIG, "diffusers", model.read_json(_CONFIG)[_CLASS])
             return loaded_module(parts.module("", kind), request.device)
         made = _pipeline(parts, without).to(request.device)
@@ -111,12 +112,10 @@ class _Parts:
     def module(self, folder: str, kind: Any, directory: str = "") -> Any:
         """The model of that class; ``directory`` is where the small files of all are. Raises NotLoadableError."""
         what = self.model.called(folder) if folder else str(self.model)
-        if not folder:
-            self.check_variant([folder])
         files = _weights_in(self.model, folder, self.variant)
         if not files or join(folder, _CONFIG) not in self.model.sizes:
             lacking = "weights" if not files else _CONFIG
-            raise NotLoadableError(f"there is no {lacking} for {what}", remedy=_INCOMPLETE)
+            raise NotLoadableError(f"{what} has no {lacking}", remedy=_INCOMPLETE)
         state = state_of(self.model, files)
         if issubclass(kind, library("diffusers", "diffusers").ModelMixin):
             return self._of_diffusers(kind, join(folder, _CONFIG), state, what)

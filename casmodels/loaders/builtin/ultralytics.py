@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -125,7 +127,7 @@ def _pickle(model: StoredModel, path: str) -> bytes:
                 return b""
             with archive.open(names[0]) as member:
                 return member.read(MAX_PICKLE_BYTES)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError):
+    except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError):  # whatever else ends so
         return b""
 
 
