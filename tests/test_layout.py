@@ -15,6 +15,7 @@ READERS = {
     "casmodels/config.py",
     "casmodels/cli/completion.py",  # a shell asks for completions through variables
     "casmodels/loaders/builtin/keras.py",  # Keras is told its backend through one
+    "casmodels/loaders/builtin/ultralytics.py",  # ultralytics is told to stay offline through some
     "casmodels/runtime/memory.py",  # NumPy's libraries are told how many threads to have through one
 }
 FILE_LINES = 600

@@ -25,7 +25,9 @@ _log = logging.getLogger(__name__)
 BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
+    "diffusers": "diffusers:DiffusersLoader",
     "saved-model": "saved_model:SavedModelLoader",
+    "ultralytics": "ultralytics:UltralyticsLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",
     "onnx": "onnx:OnnxLoader",
