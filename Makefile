@@ -6,7 +6,7 @@ JOBS := 2
 BENCHES := size deltas speed again startup memory load index priority
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-torch test-speech torture demo bench bench-quick bench-corpus clean
+.PHONY: help install lint test test-torch test-vision test-speech torture demo bench bench-quick bench-corpus clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,16 @@ torture: install ## faults, cuts, damage and concurrency, for some two hours (GR
 test-torch: .venv-torch/.installed .weights/.installed ## the tests that need torch (pinned)
 	.venv-torch/bin/python -m pytest -m torch
 
+# Beside a torch without GPUs, PyPI's torchvision breaks all of transformers: hence an environment of its own (ADR 034).
+.venv-vision/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vision
+	.venv-vision/bin/$(PIP) install --upgrade 'pip>=25.1'
+	.venv-vision/bin/$(PIP) install -e . --group test --group vision
+	@touch $@
+
+test-vision: .venv-vision/.installed ## the tests that need torchvision (pinned)
+	.venv-vision/bin/python -m pytest tests/models/loaders/test_ultralytics.py
+
 # PyPI's torchaudio does not load beside a torch without CUDA: hence an environment of its own (ADR 035).
 .venv-speech/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-speech
@@ -88,4 +98,4 @@ bench-quick: install .bench/venv/.installed .venv-torch/.zipnn ## check that the
 	set -e; for bench in $(BENCHES); do .bench/venv/bin/python -m benchmarks.bench_$$bench --quick; done
 
 clean: ## remove what make made
-	rm -rf $(VENV) .venv-torch .venv-speech .weights .demo .bench dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-torch .venv-vision .venv-speech .weights .demo .bench dist build .mypy_cache .ruff_cache .pytest_cache

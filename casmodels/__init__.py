@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from casmodels.library import PullOptions, Store
     from casmodels.loaders import LoadedModel, load_model
     from casmodels.manager import DownloadResult, ModelDownloader, ModelManager
+    from casmodels.performance.metrics import ModelMetrics
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
@@ -24,6 +25,7 @@ __all__ = [
     "LoadedModel",
     "ModelDownloader",
     "ModelManager",
+    "ModelMetrics",
     "ModelSpec",
     "ModelType",
     "PullOptions",
@@ -40,6 +42,7 @@ _HOMES = {
     "LoadedModel": "casmodels.loaders",
     "ModelDownloader": "casmodels.manager.downloader",
     "ModelManager": "casmodels.manager.model_manager",
+    "ModelMetrics": "casmodels.performance.metrics",
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",

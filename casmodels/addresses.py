@@ -79,6 +79,15 @@ def parse_model(text: str) -> Model:
         raise
 
 
+def shown_model(text: str) -> str:
+    """A MODEL for logs: an address without its user, password and query."""
+    try:
+        parsed = parse_model(text)
+    except InvalidInputError:
+        return text
+    return parsed.shown if isinstance(parsed, UrlModel) else text
+
+
 def _parse_address(text: str, scheme: str) -> Model:
     rest = text[text.index("://") + 3 :]
     if scheme == "hf":

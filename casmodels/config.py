@@ -9,6 +9,7 @@ configuration file is TOML::
     deltas = true               # chunks are stored against similar ones
     endpoint = "https://hub"    # asked instead of the Hub
     mirror = "https://mirror"   # asked before the Hub
+    logs = "~/logs"             # where logs of models are written; nowhere unless it is set
 
     [models.my-model]           # a model of the user's own, with the fields of ModelSpec
     type = "text-embedding"
@@ -95,6 +96,7 @@ class Config:
     deltas: bool
     workers: int | None
     token_file: Path
+    logs: Path | None = None
     models: tuple[ModelTable, ...] = ()
     token_variable: Secret | None = None
     implicit_token: bool = True
@@ -132,12 +134,13 @@ def load(
     *,
     store: Path | None = None,
     config_file: Path | None = None,
+    logs: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """Read the environment (or the mapping given in its place) and the configuration file.
 
-    ``store`` and ``config_file`` are what the command line says. Raises ConfigurationError that names file, line
-    and entry, or the environment variable.
+    ``store``, ``config_file`` and ``logs`` are what the command line or the program says. Raises ConfigurationError
+    that names file, line and entry, or the environment variable.
     """
     environment = os.environ if environ is None else environ
     file = _config_file(config_file, environment)
@@ -147,6 +150,11 @@ def load(
         raise ConfigurationError(
             f"the configuration file {file} lies inside the store {store_path}",
             remedy="move it out of the store, or name another store",
+        )
+    logs_path = _logs_path(logs, environment, settings)
+    if logs_path is not None and logs_path.is_relative_to(store_path):
+        raise ConfigurationError(
+            f"the logs {logs_path} lie inside the store {store_path}", remedy="name a directory outside of it for them"
         )
     token = environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN")
     return Config(
@@ -160,6 +168,7 @@ def load(
         deltas=settings.entries.get("deltas", True),
         workers=_workers(settings),
         token_file=_token_file(environment),
+        logs=logs_path,
         models=_model_tables(settings),
         token_variable=Secret(token) if token else None,
         hub_cache_is_set=bool(environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")),
@@ -228,6 +237,13 @@ def _store_path(given: Path | None, environment: Mapping[str, str], settings: Se
     if not path.name:
         raise ConfigurationError(f"{path} cannot be a store", remedy="name a directory of its own for it")
     return path
+
+
+def _logs_path(given: Path | None, environment: Mapping[str, str], settings: SettingsFile) -> Path | None:
+    if named := given or environment.get("CASMODELS_LOGS"):
+        return _absolute(named)
+    configured = settings.entries.get("logs")
+    return _absolute(settings.path.parent / _expanded(configured)) if configured else None
 
 
 def _endpoints(environment: Mapping[str, str], settings: SettingsFile) -> tuple[Endpoint, ...]:

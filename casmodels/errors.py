@@ -45,6 +45,31 @@ class NameTakenError(InvalidInputError):
     kind = "name-taken"
 
 
+class SigningKeyError(InvalidInputError):
+    """A file is not the key that is needed to sign or to check, or its password is wrong."""
+
+    kind = "signing-key"
+
+
+class SignatureError(IntegrityError):
+    """A signature does not fit what it is said to be of, or the key; or it is none."""
+
+    kind = "signature"
+
+
+class NotSignedError(NotFoundError):
+    """The version has no signature."""
+
+    kind = "not-signed"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"{version} is not signed",
+            remedy=f"`casmodels sign {version} --key private.pem` signs it; --signature names a signature's file",
+        )
+        self.version = version
+
+
 class UnknownModelError(NotFoundError):
     """No model goes by that name; ``nearest`` are the names most like it."""
 
@@ -107,6 +132,12 @@ class DeviceError(InvalidInputError):
     """There is no such device, or not for this kind of model."""
 
     kind = "device"
+
+
+class MetricError(InvalidInputError):
+    """The user's own measure of a model's results fails, or gives no number."""
+
+    kind = "metric"
 
 
 class UnloadedError(InvalidInputError):
@@ -219,6 +250,7 @@ __all__ = [
     "DeviceError",
     "DownloadFailedError",
     "InterruptedPullError",
+    "MetricError",
     "MissingExtraError",
     "MissingPackageError",
     "MissingRevisionError",
@@ -228,8 +260,11 @@ __all__ = [
     "NoRoomError",
     "NotLoadableError",
     "NotLoadedError",
+    "NotSignedError",
     "OfflineError",
     "RegistryError",
+    "SignatureError",
+    "SigningKeyError",
     "StoreError",
     "UnknownModelError",
     "UnknownTensorError",

@@ -1,4 +1,4 @@
-"""Bytes and time spans in words, for people."""
+"""Bytes, time spans and measured numbers, for people."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest_seconds} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def number(value: float) -> str:
+    """A number that was measured, with three digits or more that count: ``0.147``, ``8.3``, ``12,502``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -17,6 +17,7 @@ KEYS: Final = {
     "deltas": (bool, "true or false"),
     "endpoint": (str, "a string"),
     "mirror": (str, "a string"),
+    "logs": (str, "a string"),
     "models": (dict, "a table of tables"),
 }
 _SYNTAX_PLACE: Final = re.compile(r"(.*) \(at (line \d+, column \d+|end of document)\)\Z", re.DOTALL)

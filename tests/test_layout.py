@@ -16,6 +16,7 @@ READERS = {
     "casmodels/cli/completion.py",  # a shell asks for completions through variables
     "casmodels/loaders/builtin/keras.py",  # Keras is told its backend through one
     "casmodels/loaders/builtin/onnx.py",  # onnxruntime is told through one to report nothing
+    "casmodels/loaders/builtin/ultralytics.py",  # ultralytics is told to stay offline through some
     "casmodels/runtime/memory.py",  # NumPy's libraries are told how many threads to have through one
 }
 FILE_LINES = 600

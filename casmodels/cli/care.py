@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,9 @@ from casmodels.cli.exits import Exit
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, count, short_id, some
 from casmodels.cli.session import Session, UsageError
+from casmodels.cli.signing import note_unsigned
 from casmodels.quantities import duration, size
+from casmodels.signatures import KEPT
 
 if TYPE_CHECKING:
     from casmodels.results import (
@@ -42,7 +45,11 @@ def stats(context: typer.Context, name: OptionalName = None) -> None:
 
 @app.command(
     cls=Command,
-    epilog=epilog(["casmodels verify", "casmodels verify mine --data"], Exit.NOT_FOUND, Exit.INTEGRITY),
+    epilog=epilog(
+        ["casmodels verify", "casmodels verify mine --data", "casmodels verify mine --key public.pem"],
+        Exit.NOT_FOUND,
+        Exit.INTEGRITY,
+    ),
 )
 def verify(
     context: typer.Context,
@@ -52,18 +59,36 @@ def verify(
         str | None,
         typer.Option("--since", metavar="WHEN", help="With --data: skip what was read since (2026-01-31, 7d)."),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Also check that the owner of this public key signed the version."),
+    ] = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="With --key: check this signature, not the one kept."),
+    ] = None,
 ) -> int:
     """Check the store; with --data every byte of it.
 
-    Repairs nothing. What --data has read needs not be read again when it is interrupted.
+    Repairs nothing. What --data has read needs not be read again when it is interrupted. With --key a bare NAME means
+    its newest version, and the signature is checked first.
     """
     if since is not None and not data:
         raise UsageError("--since belongs to --data", remedy="say both, or neither")
+    if signature is not None and key is None:
+        raise UsageError("--signature belongs to --key", remedy="say with which public key to check it")
+    if key is not None and target is None:
+        raise UsageError("--key is for one version", remedy="name it: `casmodels verify NAME --key FILE`")
     session = Session.of(context)
     output = session.output
     with session.store() as store, session.progress() as progress:
-        result = store.verify(target, data, since, progress)
+        signed = store.verify_signature(target, key, signature) if key is not None and target is not None else None
+        if signed is not None:
+            target = f"{signed.name}@{signed.version}"
+        result = replace(store.verify(target, data, since, progress), signature=signed)
     output.report(result, lambda: _tell_verified(output, result))
+    if signed is not None:
+        note_unsigned(output, signed.unsigned)
     if result.ok:
         return Exit.DONE
     output.complain(f"{count(len(result.damaged), 'piece')} damaged or missing", "run `casmodels repair`")
@@ -177,6 +202,11 @@ def _tell_verified(output: Output, result: VerifyResult) -> None:
     if result.data:
         checked = f"{checked}, {size(result.checked_bytes)}"
     output.line(f"{verdict}, {scope}: {checked} in {duration(result.seconds)}")
+    if result.signature is not None:
+        signed = result.signature
+        whose = f"{signed.name}@{short_id(signed.version)}"
+        source = "kept in the store" if signed.source == KEPT else signed.source
+        output.line(f"{whose} is signed with this key: {count(signed.files, 'file')} ({source})")
     if not result.data:
         output.line("`casmodels verify --data` reads and hashes every stored byte")
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 
 from casmodels.cli.output import shown
-from casmodels.events import FIELDS
+from casmodels.events import JsonLines
 
 
 def configure(*, verbosity: int, as_json: bool, quiet: bool = False) -> None:
     """Let the packages' loggers write to stderr: what happens (1), and every detail (2); with ``quiet`` errors only."""
     handler = _StderrHandler()
-    handler.setFormatter(_JsonLines() if as_json else _TextLines("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if as_json else _TextLines("%(asctime)s %(name)s %(levelname)s %(message)s"))
     if verbosity or as_json:
         level = logging.DEBUG if verbosity > 1 else logging.INFO
     else:
@@ -38,17 +36,3 @@ class _StderrHandler(logging.Handler):
 class _TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging names it so
         return shown(super().formatMessage(record))
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "logger": record.name,
-            "level": record.levelname.lower(),
-            "text": record.getMessage(),
-        }
-        line.update(getattr(record, FIELDS, {}))
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
+_SIGNATURES = {
+    "kept": "of the newest version, kept in the store",
+    "model.sig": "of the newest version, its own model.sig",
+}
+
 
 @app.command(
     "list",
@@ -133,4 +138,5 @@ def _facts(model: ModelResult) -> list[tuple[str, str | None]]:
         ("made from", ", ".join(model.base_models)),
         ("versions", _versions(model) if model.installed else "none here; `casmodels pull` brings it in"),
         ("size", here if model.installed else None),
+        ("signature", _SIGNATURES.get(model.signature) if model.signature is not None else None),
     ]

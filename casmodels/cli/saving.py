@@ -28,6 +28,7 @@ app = typer.Typer(rich_markup_mode=None)
         [
             "casmodels checkpoint mine ./my-model",
             "casmodels checkpoint mine -m 'after 3 epochs' --tag best --base ada-002",
+            "casmodels checkpoint btc-lstm ./btc --type trading/predictor",
         ],
         Exit.PARTLY,
         Exit.NOT_FOUND,
@@ -49,12 +50,16 @@ def checkpoint(
         str | None, typer.Option("--base", metavar="NAME[@V]", help="What it was made from.", callback=check_word)
     ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, even if it looks unchanged.")] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", metavar="TYPE", help="What the model does; else as before.", show_default=False),
+    ] = None,
 ) -> None:
     """Save a directory or file as a new version."""
     session = Session.of(context)
     output = session.output
     with session.store() as store, session.progress() as progress:
-        result = store.checkpoint(name, path, message, tuple(tags or ()), pin, base, rehash, progress)
+        result = store.checkpoint(name, path, message, tuple(tags or ()), pin, base, rehash, kind, progress)
     output.report(result, lambda: output.line(_saved(result)))
 
 

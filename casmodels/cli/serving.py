@@ -16,7 +16,13 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command(
     cls=Command,
-    epilog=epilog(["casmodels serve", "HF_ENDPOINT=http://127.0.0.1:8080 casmodels pull ada-002   (elsewhere)"]),
+    epilog=epilog(
+        [
+            "casmodels serve",
+            "casmodels serve --metrics --port 9090",
+            "HF_ENDPOINT=http://127.0.0.1:8080 casmodels pull ada-002   (elsewhere)",
+        ]
+    ),
 )
 def serve(
     context: typer.Context,
@@ -26,6 +32,9 @@ def serve(
         str | None,
         typer.Option("--token", metavar="SECRET", help="Ask guests for it; needed when others can reach HOST."),
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Tell figures for Prometheus at /metrics. Needs the extra: metrics.")
+    ] = False,
 ) -> None:
     """Serve the store to the Hub's clients, until Ctrl-C.
 
@@ -39,7 +48,15 @@ def serve(
     session = Session.of(context)
     config = session.config()
     with Store.open(config.store_path, finder=find_spans) as store:
-        run(store, host, port, token, lambda line: _announce(session, line), Registry.from_config(config))
+        run(
+            store,
+            host,
+            port,
+            token,
+            lambda line: _announce(session, line),
+            Registry.from_config(config),
+            metrics=metrics,
+        )
 
 
 def _announce(session: Session, line: str) -> None:

@@ -18,6 +18,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "info": "models",
         "view": "views",
         "path": "views",
+        "bench": "benching",
         "serve": "serving",
     },
     "Versions": {
@@ -31,6 +32,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "tag": "versions",
         "pin": "versions",
         "unpin": "versions",
+        "sign": "signing",
         "remove": "versions",
     },
     "Care": {
@@ -69,7 +71,9 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
     "pin": ("lock", "protect", "hold"),
     "unpin": ("unlock", "unprotect"),
     "tag": ("label",),
+    "sign": ("attest",),
     "aliases": ("alias",),
+    "bench": ("benchmark", "time", "speed", "profile"),
     "serve": ("server", "start", "daemon", "web", "http"),
 }
 _RIGHT_VERBS = {word: verb for verb, words in _FOREIGN.items() for word in words}

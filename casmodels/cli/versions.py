@@ -97,7 +97,7 @@ def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
     rows = [
         (
             short_id(version.version),
-            ", ".join([*version.tags, *(["(pinned)"] if version.pinned else [])]),
+            ", ".join([*version.tags, *_marks(version)]),
             moment(version.created) if version.created is not None else "",
             str(version.files) if version.files is not None else "",
             _size(version.size_bytes),
@@ -110,6 +110,10 @@ def _table(found: Sequence[VersionResult], *, with_names: bool) -> Table:
         return Table(headers, rows, frozenset({3, 4, 5}), (3, 5))
     named = [(version.name, *row) for version, row in zip(found, rows, strict=True)]
     return Table(("NAME", *headers), named, frozenset({4, 5, 6}), (4, 6))
+
+
+def _marks(version: VersionResult) -> list[str]:
+    return [mark for mark, holds in (("(pinned)", version.pinned), ("(signed)", version.signature)) if holds]
 
 
 def _size(size_bytes: int | None) -> str:

@@ -20,7 +20,7 @@ MAX_OPERATIONS: Final = 2_000_000
 """A tensor takes some 40. With the cap on bytes it bounds time to some seconds and memory to some 250 MB."""
 
 Value: TypeAlias = Any
-"""A str, int, bool or None, a list or tuple of values, or a record of this module."""
+"""A str, int, float, bool or None, a list or tuple of values, or a record of this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +262,14 @@ _ACTIONS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     **dict.fromkeys(("PROTO", "FRAME"), _ignore),
     **dict.fromkeys(
         (
-            *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+            *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
             *("STRING", "BINSTRING", "SHORT_BINSTRING"),
             *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
         ),
         lambda machine, argument: machine.push(argument),
     ),
-    # Numbers with a point and plain bytes say nothing about a layout, so they are not kept.
-    **dict.fromkeys(("FLOAT", "BINFLOAT", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _constant(None)),
+    # Plain bytes say nothing about a layout, so they are not kept.
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _constant(None)),
     "NONE": _constant(None),
     "NEWTRUE": _constant(True),
     "NEWFALSE": _constant(False),

@@ -19,6 +19,7 @@ from casstore.store import Store as Engine
 if TYPE_CHECKING:
     from io import RawIOBase
 
+    from casmodels.log_files import LogFiles
     from casstore.chunkers.spans import RandomAccess, Span, SpanFinder
 
 
@@ -37,6 +38,15 @@ class Context:
     def registry(self) -> Registry:
         """The specs that are known."""
         return self._registry if self._registry is not None else Registry.from_config(self.config)
+
+    @cached_property
+    def logs(self) -> LogFiles | None:
+        """The logs, where the configuration has a place for them."""
+        if self.config.logs is None:
+            return None
+        from casmodels.log_files import LogFiles
+
+        return LogFiles(self.config.logs)
 
     @property
     def exists(self) -> bool:

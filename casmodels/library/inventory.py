@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, tee
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
+from casmodels.library.model_types import type_of
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
-from casmodels.specs import ModelSpec, parse_model_type, type_of_pipeline
+from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE
+from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
 from casstore.codecs import Codec
 from casstore.digests import Digest
 from casstore.errors import DamagedError, NotFoundError
-from casstore.refs import Ref, RefKind
+from casstore.refs import Ref, RefKey, RefKind
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
@@ -66,11 +68,13 @@ def list_versions(context: Context, name: str | None) -> list[VersionResult]:
         wanted = existing_name(reader, context.registry, name) if name is not None else None
         refs = reader.refs(RefKind.VERSION, wanted)
         tags = _labels_by_target(reader.refs(RefKind.TAG, wanted))
-        pins = _labels_by_target(reader.refs(RefKind.PIN, wanted))
+        pinned = reader.refs(RefKind.PIN, wanted)
+        pins = _labels_by_target(pinned)
         # One by one: the trees of all versions together would take more memory than all that is told of them.
         records, again = tee(_records(reader, reversed(refs)))
         stored = reader.stored_bytes_of_each(record.content for record in again)
-        return [_version(record, tags, pins, each) for record, each in zip(records, stored, strict=True)]
+        keys = {ref.key for ref in pinned}
+        return [_version(record, tags, pins, keys, each) for record, each in zip(records, stored, strict=True)]
 
 
 def list_entries(context: Context, target: str) -> list[EntryResult]:
@@ -163,6 +167,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     kept = [newest] if newest is not None else []
     stored_bytes = reader.stored_bytes(chain(kept, readable), unreadable)
     metadata = newest[0].metadata if newest is not None else {}
+    pins = {ref.key for ref in reader.refs(RefKind.PIN, name)}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
     return ModelResult(
@@ -181,14 +186,8 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         licence=metadata.get("licence") or (spec.licence if spec is not None else None),
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
+        signature=_signature(pins, name, newest[0].id, newest[1]) if newest is not None else None,
     )
-
-
-def type_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
-    """What a model does: as its version says, else its spec, else the tag of its card."""
-    known = metadata.get("type") or (spec.model_type if spec is not None else None)
-    found = known or type_of_pipeline(metadata.get("pipeline_tag"))
-    return str(found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +224,11 @@ def _readable(records: Iterable[_Record], unreadable: set[Digest]) -> Iterator[t
 
 
 def _version(
-    record: _Record, tags: dict[Digest, list[str]], pins: dict[Digest, list[str]], stored_bytes: int | None
+    record: _Record,
+    tags: dict[Digest, list[str]],
+    pins: dict[Digest, list[str]],
+    keys: Set[RefKey],
+    stored_bytes: int | None,
 ) -> VersionResult:
     from casmodels.results import VersionResult
 
@@ -243,7 +246,15 @@ def _version(
         stored_bytes=stored_bytes,
         pinned=ref.target in pins,
         damaged=_damage(record, stored_bytes),
+        signature=_signature(keys, ref.key.name, ref.target, tree),
     )
+
+
+def _signature(keys: Set[RefKey], name: str, version: Digest, tree: Tree | None) -> str | None:
+    """Which signature a version has: the one that is kept, by the keys of pins, or its own file's."""
+    if RefKey.attachment(name, version, ATTACHED) in keys:
+        return KEPT
+    return SIGNATURE_FILE if any(entry.path == SIGNATURE_FILE for entry in tree or ()) else None
 
 
 def _moment(created_ns: int) -> str:

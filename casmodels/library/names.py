@@ -27,6 +27,9 @@ class Found:
     id: Digest
     version: Version
 
+    def __str__(self) -> str:
+        return f"{self.name}@{self.id.hex[:12]}"
+
 
 def stored_name(registry: Registry, name: str) -> str:
     """The name under which a model is kept: its Hub id for an alias or a registered id, else the name itself."""

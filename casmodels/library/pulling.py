@@ -14,6 +14,7 @@ from casmodels.addresses import HubModel, LocalModel, ShortName, UrlModel, parse
 from casmodels.errors import InterruptedPullError, MissingUpstreamError, NameTakenError, UnknownModelError
 from casmodels.families import FAMILIES
 from casmodels.library.context import Context
+from casmodels.library.download_log import log_result, logged
 from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from casmodels.cancellation import Cancellation
     from casmodels.downloads import Downloader
     from casmodels.library.reports import DownloadReport
+    from casmodels.log_files import LogFiles
 
 DEFAULT_WORKERS = 4
 
@@ -117,6 +119,8 @@ def pull_all(
     _refuse_store_inside(context, [request.address for request in requests])
     offline = options.offline or context.config.offline
     workers, coders, initializer = threads_of(context, options)
+    logs = context.logs if not options.dry_run else None
+    told = logged(progress, logs)
     results = []
     create = not options.dry_run and not offline
     with context.working_engine(coders, initializer, create=create) as engine:
@@ -129,11 +133,11 @@ def pull_all(
                 options=replace(request.options, offline=offline),
                 workers=workers,
                 initializer=initializer,
-                progress=progress or SilentProgress(),
+                progress=told,
                 cancellation=cancellation,
             )
             one.heed()
-            results.append(_pull_one(replace(one, progress=one.heeded(one.progress))))
+            results.append(_pull_logged(replace(one, progress=one.heeded(one.progress)), logs))
     return results
 
 
@@ -160,6 +164,23 @@ def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
             refuse_overlap(Path.cwd() / parsed.path, context.path)
 
 
+def _pull_logged(pull: Pull, logs: LogFiles | None) -> PullResult:
+    try:
+        result = _pull_one(pull)
+    except StoreError as error:  # what ends all further work is logged, too
+        if logs is not None:
+            log_result(logs, _failed(pull, error))
+        raise
+    if logs is not None:
+        log_result(logs, result)
+    return result
+
+
+def _failed(pull: Pull, error: StoreError) -> PullResult:
+    failure = ErrorResult(error.kind, error.message, error.remedy)
+    return PullResult(pull.model, None, PullStatus.FAILED, error=failure)
+
+
 def _pull_one(pull: Pull) -> PullResult:
     begun = time.monotonic()
     path = None
@@ -169,8 +190,7 @@ def _pull_one(pull: Pull) -> PullResult:
     except (UnusableStoreError, InterruptedPullError):
         raise
     except StoreError as error:
-        failure = ErrorResult(error.kind, error.message, error.remedy)
-        result = PullResult(pull.model, None, PullStatus.FAILED, error=failure)
+        result = _failed(pull, error)
     return replace(result, path=path, seconds=time.monotonic() - begun)
 
 
@@ -277,13 +297,6 @@ def check_pull_name(reader: Reader, pull: Pull, name: str, origin: str) -> None:
             f"the name {name!r} is taken by versions from {kept.version.source}",
             remedy="rename the entry" if listed else "choose another with --name",
         )
-
-
-def type_metadata(reader: Reader, pull: Pull, name: str) -> dict[str, str]:
-    """What a new version says about the model's type: what this pull was told, else what the one before was."""
-    before = newest(reader, name)
-    model_type = pull.options.model_type or (before.version.metadata.get("type") if before is not None else None)
-    return {"type": model_type} if model_type is not None else {}
 
 
 def redownload(context: Context, model: str, options: PullOptions, progress: Progress | None) -> list[PullResult]:

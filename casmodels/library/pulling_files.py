@@ -14,8 +14,9 @@ from casmodels.errors import NameTakenError, OfflineError, WrongBytesError
 from casmodels.families import FAMILIES
 from casmodels.integrity import file_digest
 from casmodels.library.leftovers import unpacking_path
+from casmodels.library.model_types import type_metadata
 from casmodels.library.names import newest
-from casmodels.library.pulling import Pull, check_pull_name, type_metadata
+from casmodels.library.pulling import Pull, check_pull_name
 from casmodels.library.reports import DownloadReport
 from casmodels.library.saving import SaveOptions, Saver
 from casmodels.results import PullResult, PullStatus
@@ -67,7 +68,7 @@ def pull_url(pull: Pull, model: UrlModel) -> PullResult:
                     "name": name,
                     "checksum": str(downloaded.sha256),
                     "vouched_by": "user" if source.checksum is not None else "first download",
-                    **type_metadata(transaction, pull, name),
+                    **type_metadata(transaction, name, pull.options.model_type),
                 }
                 result = _save_file(
                     pull, transaction, name, downloaded.path, source.file_name(downloaded), source.clean_url, metadata
@@ -103,7 +104,8 @@ def pull_local(pull: Pull, path: Path) -> PullResult:
         origin = listing.root.resolve().as_uri()
         metadata = {"kind": "directory", "name": name}
         if listing.is_file and is_gzip_name(listing.root.name):
-            return _save_file(pull, transaction, name, listing.root, listing.root.name, origin, metadata)
+            kept_type = type_metadata(transaction, name, None)
+            return _save_file(pull, transaction, name, listing.root, listing.root.name, origin, metadata | kept_type)
         saver = Saver(pull.engine.places, transaction, pull.progress, rehash=pull.options.force)
         saved = saver.save(name, listing, SaveOptions(only_changes=True), metadata)
         return PullResult(

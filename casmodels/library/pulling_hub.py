@@ -13,10 +13,11 @@ from typing import Any
 from casmodels.config import HUB_ENDPOINT
 from casmodels.downloads import Download, Downloaded
 from casmodels.errors import MissingUpstreamError, OfflineError, WrongBytesError
+from casmodels.library.model_types import type_metadata
 from casmodels.library.names import Found, newest, readable, versions_of
 from casmodels.library.options import PullOptions
 from casmodels.library.presence import has_all, upstream_files
-from casmodels.library.pulling import Pull, type_metadata
+from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.licences import licence_warning
 from casmodels.results import LeftOut, PullResult, PullStatus
@@ -265,7 +266,7 @@ class HubPull:
                 entries.setdefault(entry.path, entry)
         refs = versions_of(transaction, self._name)
         tree = transaction.add_tree(Tree.of(entries.values()))
-        metadata = self._metadata(listing) | type_metadata(transaction, self._pull, self._name)
+        metadata = self._metadata(listing) | type_metadata(transaction, self._name, self._pull.options.model_type)
         if before is not None and before.version.tree == tree and before.version.metadata == metadata:
             transaction.let_go()
             transaction.commit()

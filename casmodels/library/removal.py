@@ -83,4 +83,6 @@ def _keys(reader: Reader, name: str, versions: list[Digest]) -> set[RefKey]:
             raise NotFoundError(f"{name}@{version.hex[:12]} was removed already")
         keys.add(key)
     tags = reader.refs(RefKind.TAG, name)
-    return keys | {ref.key for ref in tags if ref.target in versions}
+    kept = {ref.target for ref in versions_of(reader, name)} - set(versions)
+    attachments = [ref.key for ref in reader.refs(RefKind.PIN, name) if ref.key.attached_to not in (None, *kept)]
+    return keys | {ref.key for ref in tags if ref.target in versions} | set(attachments)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from casmodels.library.context import Context
+from casmodels.library.model_types import type_metadata
 from casmodels.library.names import check_own_name, find, newest, versions_of
 from casmodels.library.origins import SINGLE_FILE
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import CheckpointResult
 from casmodels.sources.local import LocalEntry, LocalListing, scan
+from casmodels.specs import parse_model_type
 from casstore.catalog import Reader
 from casstore.digests import Digest
 from casstore.errors import InvalidInputError
@@ -26,8 +28,9 @@ from casstore.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
-    """How to save: message, tags to set, whether to pin, the version it is based on, whether to read every file, and
-    whether a version is made only if something differs from the newest one."""
+    """How to save: message, tags to set, whether to pin, the version it is based on, whether to read every file,
+    whether a version is made only if something differs from the newest one, and the model's type, if it is not to be
+    that of the version before."""
 
     message: str = ""
     tags: Sequence[str] = ()
@@ -35,6 +38,7 @@ class SaveOptions:
     base: str | None = None
     rehash: bool = False
     only_changes: bool = False
+    model_type: str | None = None
 
 
 def checkpoint(
@@ -44,6 +48,8 @@ def checkpoint(
 
     Raises NameTakenError, InvalidInputError, NotFoundError, ChangedWhileReadError.
     """
+    if options.model_type is not None:
+        options = replace(options, model_type=parse_model_type(options.model_type).value)
     # Looked at before a store is made, which must not come to lie in the directory.
     listing = scan(path, outside=[context.path]) if path is not None else None
     engine = context.engine(create=True)
@@ -96,7 +102,7 @@ class Saver:
             source=listing.root.resolve().as_uri(),
             created_ns=begun_ns,
             message=options.message,
-            metadata={**metadata, "name": name},
+            metadata={**type_metadata(self._transaction, name, options.model_type), **metadata, "name": name},
         )
         if options.only_changes and last is not None and last.version.tree == version.tree:
             parent = digest = last.id

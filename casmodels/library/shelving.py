@@ -12,7 +12,7 @@ from casmodels.configs.folders import CONFIGS, DOWNLOAD_LIST, MODEL_CONFIGS, fol
 from casmodels.configs.model_configs import ModelConfig, model_configs_bytes, read_model_configs
 from casmodels.configs.names import is_name
 from casmodels.library.context import Context
-from casmodels.library.inventory import type_of
+from casmodels.library.model_types import type_of
 from casmodels.library.names import Found, find
 from casmodels.library.pulling_hub import checksum_candidates
 from casmodels.library.viewing import view_result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from casmodels.cancellation import Cancellation
     from casmodels.library.options import PullOptions
+    from casmodels.log_files import LogFiles
     from casmodels.results import (
         CheckoutResult,
         CheckpointResult,
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
         PullResult,
         RemoveResult,
         RepairResult,
+        SignatureResult,
+        SignResult,
         StatsResult,
         TakeInResult,
         VerifyResult,
         VersionResult,
         ViewResult,
+        WrittenSignature,
     )
 
     # The method `list` hides the type.
@@ -64,6 +68,11 @@ class Store:
     def directory(self) -> Path:
         """Where the store is."""
         return self._context.path
+
+    @property
+    def logs(self) -> LogFiles | None:
+        """Where it is logged what happens to models; None unless that is configured."""
+        return self._context.logs
 
     @property
     def registry(self) -> Registry:
@@ -112,13 +121,12 @@ class Store:
         from casmodels.cancellation import Cancellation
         from casmodels.library import taking_in
         from casmodels.library.options import PullOptions
-        from casmodels.progress import SilentProgress
 
         return taking_in.take_in(
             self._context,
             folder,
             options or PullOptions(),
-            progress or SilentProgress(),
+            progress,
             cancellation or Cancellation(),
         )
 
@@ -170,12 +178,16 @@ class Store:
         pin: bool = False,
         base: str | None = None,
         rehash: bool = False,
+        type: str | None = None,  # noqa: A002
         progress: Progress | None = None,
     ) -> CheckpointResult:
-        """Save a directory or file as a new version; without a path, the place last taken from or checked out to."""
+        """Save a directory or file as a new version; without a path, the place last taken from or checked out to.
+
+        ``type`` is what the model does (a `ModelType`); without one it is that of the version before.
+        """
         from casmodels.library import saving
 
-        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash)
+        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
         return saving.checkpoint(self._context, name, path, options, progress)
 
     def versions(self, name: str | None = None) -> _Versions:
@@ -332,6 +344,44 @@ class Store:
         from casmodels.library import removal
 
         removal.unpin(self._context, target)
+
+    def sign(
+        self,
+        target: str,
+        private_key: Path,
+        password: str | Callable[[], str | None] | None = None,
+        output: Path | None = None,
+    ) -> SignResult:
+        """Sign a version as OpenSSF model signing does, and keep the signature with it; nothing is checked out.
+
+        ``private_key`` is a PEM file of a key on P-256, P-384 or P-521; ``password`` is for one that is encrypted, or
+        gives it when asked. The signature is written to ``output``, too. Raises SigningKeyError, MissingExtraError,
+        and InvalidInputError for what cannot be signed.
+        """
+        from casmodels.library import signing
+
+        asked = password if callable(password) else lambda: password
+        return signing.sign(self._context, target, private_key, asked, output)
+
+    def verify_signature(self, target: str, public_key: Path, signature: Path | None = None) -> SignatureResult:
+        """Check that the owner of a key has signed a version: in a signature's file, or else in what is kept or in its
+        own ``model.sig``.
+
+        Whether the stored bytes are right is for `verify`. Raises SignatureError where none fits, NotSignedError,
+        SigningKeyError, MissingExtraError, NotFoundError for no such file.
+        """
+        from casmodels.library import signing
+
+        return signing.verify_signature(self._context, target, public_key, signature)
+
+    def write_signature(self, target: str, output: Path) -> WrittenSignature:
+        """Write the signature of a version to a file, unchecked.
+
+        Raises NotSignedError, InvalidInputError, NotFoundError for no directory.
+        """
+        from casmodels.library import signing
+
+        return signing.write_signature(self._context, target, output)
 
     def remove(self, target: str) -> RemoveResult:
         """Take away a version, or with a bare name all of its versions; the bytes stay until `gc`."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from casmodels.cancellation import Cancellation
 from casmodels.errors import InterruptedPullError, with_remedy
 from casmodels.library.context import Context
+from casmodels.library.download_log import logged
 from casmodels.library.names import Found, newest, readable, versions_of
 from casmodels.library.options import PullOptions
 from casmodels.library.presence import has_all
@@ -36,13 +37,13 @@ _GIT_NAME: Final = re.compile(r"[0-9a-f]{40}\Z")
 
 
 def take_in(
-    context: Context, folder: Path, options: PullOptions, progress: Progress, cancellation: Cancellation
+    context: Context, folder: Path, options: PullOptions, progress: Progress | None, cancellation: Cancellation
 ) -> list[TakeInResult]:
     """Save each model in a folder as a version under its Hub id; the folder itself is not written to.
 
     Of ``options`` the workers and the priority count. Raises as `find_models`, and InterruptedPullError.
     """
-    told = cancellation.heeded(progress)
+    told = cancellation.heeded(logged(progress, context.logs))
     found = find_models(folder, context.registry, outside=[context.path, context.view_path])
     if not any(isinstance(one, ModelDirectory) for one in found):
         return [_left_out(one) for one in found if isinstance(one, OtherEntry)]

@@ -168,11 +168,17 @@ def damages(findings: Iterable[Finding], broken: Broken) -> tuple[Damage, ...]:
 
 
 def _refs(reader: Reader, context: Context, target: str) -> list[Ref]:
+    """The versions that are meant, and what is attached to them."""
     wanted = parse_versioned(target)
     if wanted.label is None and not wanted.back:
-        return reader.refs(RefKind.VERSION, existing_name(reader, context.registry, wanted.name))
-    found = find(reader, context.registry, target)
-    return [ref for ref in reader.refs(RefKind.VERSION, found.name) if ref.target == found.id]
+        name = existing_name(reader, context.registry, wanted.name)
+        versions = reader.refs(RefKind.VERSION, name)
+    else:
+        found = find(reader, context.registry, target)
+        name = found.name
+        versions = [ref for ref in reader.refs(RefKind.VERSION, name) if ref.target == found.id]
+    chosen = {ref.target for ref in versions}
+    return [*versions, *(ref for ref in reader.refs(RefKind.PIN, name) if ref.key.attached_to in chosen)]
 
 
 def _parse_since(text: str) -> int:

@@ -15,7 +15,7 @@ def batches(data: Any, batch_size: int) -> Iterator[tuple[Any, int]]:
 
     Data is a list, an array, or a mapping of these, all as long. Raises InvalidInputError.
     """
-    count = _length(data)
+    count = length(data)
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
         if isinstance(data, Mapping):
@@ -58,15 +58,23 @@ def joined(results: list[tuple[Any, int]]) -> Any:
         ) from error
 
 
-def _length(data: Any) -> int:
+def length(data: Any) -> int:
+    """How many items the data has. Raises InvalidInputError."""
     if isinstance(data, Mapping):
-        lengths = {_length(values) for values in data.values()}
+        lengths = {length(values) for values in data.values()}
         if len(lengths) == 1:
             return lengths.pop()
         raise InvalidInputError(f"the parts of a batch are of {len(lengths)} lengths", remedy="make them as long")
     if isinstance(data, str | bytes) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        raise InvalidInputError(f"a {type(data).__name__} is no batch of data", remedy="give a list or an array")
-    return len(data)
+        raise _no_batch(data)
+    try:
+        return len(data)
+    except TypeError:  # an array that is one number
+        raise _no_batch(data) from None
+
+
+def _no_batch(data: Any) -> InvalidInputError:
+    return InvalidInputError(f"a {type(data).__name__} is no batch of data", remedy="give a list or an array")
 
 
 def _items(result: Any) -> int | None:

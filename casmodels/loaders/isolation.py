@@ -54,6 +54,11 @@ class IsolatedRunner:
             raise
 
     @property
+    def worker_id(self) -> int:
+        """The id of the worker."""
+        return self._process.pid
+
+    @property
     def model(self) -> NoReturn:
         """It is not here."""
         self._refuse()
@@ -70,6 +75,10 @@ class IsolatedRunner:
     def process(self, data: Any, batch_size: int) -> Any:
         """Run it batch by batch, there."""
         return self._ask(("process", portable_inputs(data), batch_size))
+
+    def example(self, items: int) -> Any:
+        """A batch to try it with."""
+        return self._ask(("example", items, None))
 
     def move(self, device: str) -> None:
         """Bring it to another device."""

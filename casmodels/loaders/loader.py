@@ -29,7 +29,8 @@ class Loaded:
     ``model`` is the library's own object. ``call`` is what the handle does when it is called, and ``call_batch`` with
     a batch of data, if that differs; None where there is nothing to call. ``prepare`` makes of all the data what is
     cut into batches. ``move`` brings the model to another device. ``processor`` makes its inputs, such as a tokenizer.
-    ``close`` gives back what is not memory, and does not fail.
+    ``close`` gives back what is not memory, and does not fail. ``example`` makes a batch of so many items to try
+    it with.
     """
 
     model: Any
@@ -39,6 +40,7 @@ class Loaded:
     move: Callable[[str], None] | None = None
     processor: Any = None
     close: Callable[[], None] = _nothing
+    example: Callable[[int], Any] | None = None
 
 
 class Loader(Protocol):

@@ -63,6 +63,7 @@ def load_model(
         loader=chosen.name,
         version=model.contents.target,
         batch_size=size,
+        logs=store.logs,
     )
 
 
@@ -71,7 +72,7 @@ def _isolated(store: Store, target: str, batch_size: int, options: dict[str, Any
 
     version = store.contents(target).target
     runner = IsolatedRunner(store, version, options)
-    return LoadedModel(runner, loader=runner.loader, version=version, batch_size=batch_size)
+    return LoadedModel(runner, loader=runner.loader, version=version, batch_size=batch_size, logs=store.logs)
 
 
 def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ...]]:

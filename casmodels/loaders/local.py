@@ -22,6 +22,10 @@ class LocalRunner:
         self.device = device
 
     @property
+    def worker_id(self) -> None:
+        """The model has no process of its own."""
+
+    @property
     def model(self) -> Any:
         """The library's own object."""
         return self._loaded.model
@@ -40,6 +44,16 @@ class LocalRunner:
         call = self._callable(self._loaded.call_batch or self._loaded.call)
         prepared = self._loaded.prepare(data) if self._loaded.prepare is not None else data
         return joined([(call(batch), count) for batch, count in batches(prepared, batch_size)])
+
+    def example(self, items: int) -> Any:
+        """A batch to try it with. Raises NotLoadableError where the loader knows none."""
+        if self._loaded.example is None:
+            self._callable(self._loaded.call_batch or self._loaded.call)
+            raise NotLoadableError(
+                f"what the loader {self._loader.name!r} loads does not say which data it takes",
+                remedy="give data of your own",
+            )
+        return self._loaded.example(items)
 
     def move(self, device: str) -> None:
         """Bring it to another device. Raises DeviceError."""

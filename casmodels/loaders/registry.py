@@ -25,9 +25,11 @@ _log = logging.getLogger(__name__)
 BUILT_IN: Final = {
     "sentence-transformers": "sentence_transformers:SentenceTransformersLoader",
     "transformers": "transformers:TransformersLoader",
+    "diffusers": "diffusers:DiffusersLoader",
     "coqui-tts": "coqui_tts:CoquiTtsLoader",
     "faster-whisper": "faster_whisper:FasterWhisperLoader",
     "saved-model": "saved_model:SavedModelLoader",
+    "ultralytics": "ultralytics:UltralyticsLoader",
     "silero-vad": "silero_vad:SileroVadLoader",
     "torchscript": "torchscript:TorchScriptLoader",
     "weights": "weights:WeightsLoader",

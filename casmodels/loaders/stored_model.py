@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from io import BufferedReader, BytesIO
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 from casmodels.errors import NotLoadableError
 from casmodels.library import Store
@@ -76,6 +76,10 @@ class StoredModel:
     def open(self, path: str) -> BufferedReader:
         """A seekable file of the stored bytes, not unpacked."""
         return self.store.open(self.contents.target, self.full(path))
+
+    def unpacked(self, path: str) -> BinaryIO:
+        """A seekable file of the bytes; those of a gzip file lie in memory. Raises InvalidInputError as `blocks`."""
+        return BytesIO(self.read(path)) if is_gzip_name(path) else self.open(path)
 
     def blocks(self, path: str) -> Iterator[Block]:
         """The bytes in order, decoded ahead and checked.

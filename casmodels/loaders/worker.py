@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,8 @@ def _serve(connection: Connection) -> None:
     try:
         directory, target, options = receive(connection)
         path = Path(directory)
-        store = Store(path, config=config.load(store=path))
+        # What is called is logged once: by the owner.
+        store = Store(path, config=replace(config.load(store=path), logs=None))
         model = load_model(store, target, **options)
     except Exception as error:
         send(connection, ("failed", *packed_error(error)))
@@ -60,6 +62,8 @@ def _answer(model: Any, message: tuple[str, Any, Any]) -> Any:
             return portable(model(*arguments, **keywords))
         case ("process", data, batch_size):
             return portable(model.process_batch(data, batch_size=batch_size))
+        case ("example", items, _):
+            return portable(model.example(items))
         case ("move", device, _):
             return model.to(device).device
     raise AssertionError(message)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from casmodels import config as configuration
-from casmodels.addresses import UrlModel, parse_model
+from casmodels.addresses import shown_model
 from casmodels.cancellation import Cancellation
 from casmodels.errors import with_remedy
 from casmodels.events import log_event
@@ -37,7 +37,8 @@ class ModelDownloader:
     ``cache_dir`` is a directory for a store of its own (``store``) and its view (``store-view``); without it they are
     where the configuration says. One model is downloaded at a time, in the order in which they were asked for, also
     when several tasks ask at once, and by ``workers`` threads: as many as the configuration says, else one.
-    ``low_priority`` None is what the configuration says: yes, unless it was changed. Raises ConfigurationError,
+    ``low_priority`` None is what the configuration says: yes, unless it was changed. ``logs_dir`` is where the logs are
+    written, as ``models/download.log``; else where the configuration says, if it does. Raises ConfigurationError,
     InvalidInputError.
     """
 
@@ -48,9 +49,10 @@ class ModelDownloader:
         registry: Registry | None = None,
         workers: int | None = None,
         low_priority: bool | None = None,
+        logs_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         store = Path(cache_dir) / "store" if cache_dir is not None else None
-        self._config = configuration.load(store=store)
+        self._config = configuration.load(store=store, logs=Path(logs_dir) if logs_dir is not None else None)
         if cache_dir is not None and Layout(self._config.store_path.parent).mark.exists():
             raise InvalidInputError(
                 f"{cache_dir} is a store itself",
@@ -189,7 +191,7 @@ def _log_result(result: DownloadResult, *, is_wanted: bool) -> None:
         {
             "logger": __name__,
             "level": "error" if result.error is not None and is_wanted else "info",
-            "model": _without_secrets(result.model),
+            "model": shown_model(result.model),
             "status": result.status.value,
             "path": result.path,
             "size_bytes": result.size_bytes,
@@ -197,12 +199,3 @@ def _log_result(result: DownloadResult, *, is_wanted: bool) -> None:
             "error": result.error,
         }
     )
-
-
-def _without_secrets(model: str) -> str:
-    """A model for the log: an address without its user, password and query."""
-    try:
-        parsed = parse_model(model)
-    except InvalidInputError:
-        return model
-    return parsed.shown if isinstance(parsed, UrlModel) else model

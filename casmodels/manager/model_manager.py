@@ -27,7 +27,9 @@ class ModelManager:
     """Brings models into a store, and keeps those that are loaded from it; use it with ``with``, or close it.
 
     ``cache_dir`` is a directory for a store of its own (``store``) and its view; without it they are where the
-    configuration says. ``configs`` is a `model_configs.json`, which says how models are to be run. Safe for threads.
+    configuration says. ``configs`` is a `model_configs.json`, which says how models are to be run. ``logs_dir`` is
+    where the logs are written, as ``models/download.log`` and its like; else where the configuration says, if it does.
+    Safe for threads.
     Raises ConfigurationError, and NotFoundError when there is no such file.
     """
 
@@ -37,8 +39,12 @@ class ModelManager:
         *,
         configs: str | os.PathLike[str] | None = None,
         registry: Registry | None = None,
+        logs_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        config = configuration.load(store=Path(cache_dir) / "store" if cache_dir is not None else None)
+        config = configuration.load(
+            store=Path(cache_dir) / "store" if cache_dir is not None else None,
+            logs=Path(logs_dir) if logs_dir is not None else None,
+        )
         self._registry = registry if registry is not None else Registry.from_config(config)
         found = read_model_configs(Path(configs)) if configs is not None else {}
         self._configs = {self._key(name): model_config for name, model_config in found.items()}

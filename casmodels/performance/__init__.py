@@ -1,1 +1,1 @@
-"""How a loaded model performs: time, throughput, memory, devices."""
+"""How a loaded model performs: time, throughput, memory, GPUs."""

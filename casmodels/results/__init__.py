@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from casmodels.results.entries import ContentsResult, EntryResult
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
+    from casmodels.results.signatures import SignatureResult, SignResult, WrittenSignature
     from casmodels.results.space import CleanupResult, CompactResult, GcResult, StatsResult
     from casmodels.results.take_ins import TakeInResult, TakeInStatus
     from casmodels.results.versions import RemoveResult, VersionResult
@@ -41,6 +42,8 @@ __all__ = [
     "RemoveResult",
     "RepairResult",
     "SideResult",
+    "SignResult",
+    "SignatureResult",
     "StatsResult",
     "TakeInResult",
     "TakeInStatus",
@@ -48,6 +51,7 @@ __all__ = [
     "VerifyResult",
     "VersionResult",
     "ViewResult",
+    "WrittenSignature",
 ]
 
 _HOMES = {
@@ -70,6 +74,8 @@ _HOMES = {
     "RemoveResult": "versions",
     "RepairResult": "checks",
     "SideResult": "diffs",
+    "SignResult": "signatures",
+    "SignatureResult": "signatures",
     "StatsResult": "space",
     "TakeInResult": "take_ins",
     "TakeInStatus": "take_ins",
@@ -77,6 +83,7 @@ _HOMES = {
     "VerifyResult": "checks",
     "VersionResult": "versions",
     "ViewResult": "views",
+    "WrittenSignature": "signatures",
 }
 
 

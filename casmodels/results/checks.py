@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casmodels.results.signatures import SignatureResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,8 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a check found. ``data`` says whether every stored byte was read and hashed, or the structure only."""
+    """What a check found. ``data`` says whether every stored byte was read and hashed, or the structure only;
+    ``signature`` is the one that was checked, too."""
 
     ok: bool
     data: bool
@@ -27,6 +32,7 @@ class VerifyResult:
     versions: int = 0
     chunks: int = 0
     seconds: float = 0.0
+    signature: SignatureResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ModelResult:
     """One model, as `list` and `info` show it. ``damaged`` is how many of its versions have a record that cannot be
-    read; sizes leave out what nobody knows of these."""
+    read; sizes leave out what nobody knows of these. ``signature`` is that of the newest, as of a `VersionResult`."""
 
     id: str
     name: str
@@ -25,3 +25,4 @@ class ModelResult:
     description: str | None = None
     base_models: tuple[str, ...] = ()
     damaged: int = 0
+    signature: str | None = None

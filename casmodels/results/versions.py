@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class VersionResult:
     """One version of a name. ``created`` is ISO 8601 in UTC; ``stored_bytes`` is all that it needs, shared or not.
 
-    ``damaged`` says which of its records cannot be read, if any; what stands in that one is None.
+    ``damaged`` says which of its records cannot be read, if any; what stands in that one is None. ``signature`` is
+    ``kept``, or ``model.sig`` for a version that comes with such a file, or None.
     """
 
     name: str
@@ -24,6 +25,7 @@ class VersionResult:
     stored_bytes: int | None
     pinned: bool = False
     damaged: str | None = None
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -20,18 +21,22 @@ from casmodels.registry import Registry
 from casmodels.serve.api import Answer, Api, Fields
 from casmodels.serve.catalogue import Catalogue
 from casmodels.serve.files import Files
-from casmodels.serve.guests import greet, hang_up, rest
+from casmodels.serve.guests import greet, hang_up, open_connections, rest
 from casmodels.serve.limits import Limits
 from casmodels.serve.page import models_page
 from casmodels.serve.refusals import RefusalError, no_such_page, read_only
-from casmodels.serve.routes import Endpoint, Place, read_path
+from casmodels.serve.routes import Endpoint, Place, Route, read_path
 from casmodels.serve.server import is_loopback, is_loopback_name, resolve_host, serve_app
 from casstore.errors import IntegrityError, InvalidInputError, NotFoundError, StoreError, UnusableStoreError
 from casstore.store import Store
 
+if TYPE_CHECKING:
+    from casmodels.serve.measures import Measures
+
 DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
 """What the server answers, in OpenAPI's terms; served where the Hub has its own."""
 _THREADS: Final = 8
+_ROUTE = web.RequestKey("route", str)
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 _SPECIAL = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,15 +53,19 @@ def build(
     registry: Registry | None = None,
     token: str | None = None,
     limits: Limits | None = None,
+    *,
+    metrics: bool = False,
 ) -> web.Application:
     """The Hub's read API over a store.
 
     ``registry`` lets aliases be asked for and tells the models' tasks. With a ``token`` every request but `/healthz`
     must carry it; without one, requests must be addressed to this machine by a loopback name, so that no web page can
-    read the store through a name of its own (DNS rebinding). The store stays open for as long as the application runs.
+    read the store through a name of its own (DNS rebinding). With ``metrics`` it counts, and tells its figures at
+    `/metrics`; raises MissingExtraError where prometheus-client is not installed. The store stays open for as long as
+    the application runs.
     """
     limits = limits or Limits()
-    server = _Server(store, registry, token, limits)
+    server = _Server(store, registry, token, limits, _measures(store) if metrics else None)
     app = web.Application(client_max_size=limits.form_bytes, middlewares=[server.guard])
     app.cleanup_ctx.append(server.lifetime)
     # Line breaks too: the router decodes before it matches.
@@ -71,6 +80,8 @@ def run(
     token: str | None,
     on_ready: Callable[[str], None],
     registry: Registry | None = None,
+    *,
+    metrics: bool = False,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; what is being sent then has a few seconds to end.
 
@@ -85,15 +96,18 @@ def run(
         raise InvalidInputError(
             f"{host} can be reached by other machines, so a token is needed", remedy="add `--token SECRET`"
         )
-    app = build(store, registry, token)
+    app = build(store, registry, token, metrics=metrics)
     serve_app(app, address, port, lambda url: on_ready(f"serving {store.path} on {url}"))
 
 
 class _Server:
-    def __init__(self, store: Store, registry: Registry | None, token: str | None, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, registry: Registry | None, token: str | None, limits: Limits, measures: Measures | None
+    ) -> None:
         self._store = store
         self._token = token.encode() if token is not None else None
         self._limits = limits
+        self._measures = measures
         self._catalogue = Catalogue(registry)
         self._api = Api(store, self._catalogue)
         self._description = DESCRIPTION.read_bytes()
@@ -109,6 +123,7 @@ class _Server:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn away who has no business here, give every error the Hub's form, and see it sent."""
         greet(request)
+        begun = time.perf_counter()
         response = await self._respond(request, handler)
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
@@ -119,6 +134,9 @@ class _Server:
             hang_up(request)
         except ConnectionError:
             _log.info("%s broke off: the guest went away", request.raw_path)
+        if self._measures is not None:
+            route = request.get(_ROUTE, "none")
+            self._measures.count(request, route, response.status, time.perf_counter() - begun)
         rest(request)
         return response
 
@@ -141,6 +159,7 @@ class _Server:
         """Every request comes here; paths are matched raw."""
         path, query = _target(request)
         routes = read_path(path)
+        request[_ROUTE] = _route(path, routes)
         takes_forms = any(route.endpoint is Endpoint.PATHS_INFO for route in routes)
         if request.method == "POST" and takes_forms:
             form = await self._form(request)
@@ -172,6 +191,9 @@ class _Server:
                 return self._json(request, Answer(b"[]"))
             case Place.WHOAMI:
                 raise RefusalError(401, "Unauthorized", "this server has no users")
+            case Place.METRICS if self._measures is not None:
+                figures = await self._work(self._measures.text, open_connections(request.app))
+                return web.Response(body=figures, headers={"Content-Type": self._measures.content_type})
         raise no_such_page()
 
     def _check_guest(self, request: web.Request) -> None:
@@ -218,6 +240,19 @@ async def _encourage(request: web.Request) -> None:
     if request.method == "POST" and request.headers["Expect"].lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # else it would take these bytes for the answer's
+
+
+def _measures(store: Store) -> Measures:
+    from casmodels.serve.measures import Measures
+
+    return Measures(store)
+
+
+def _route(path: str, routes: Sequence[Route]) -> str:
+    """What a request asks for, in one of a few words."""
+    if routes:
+        return routes[0].endpoint.value
+    return Place(path).name.lower() if path in tuple(Place) else "none"
 
 
 def _target(request: web.Request) -> tuple[str, Fields]:

@@ -24,9 +24,16 @@ class Guests:
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+        self._server: web.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.connections) if self._server is not None else 0
 
     def connect(self, server: web.Server) -> web.RequestHandler:
         """Take a new connection in."""
+        self._server = server
         guest = server()
         # The loop makes the connection before it looks at its timers again, so one refused is there to be hung up on.
         self._wait(guest, FIRST_SECONDS if self._make_room(server) else 0)
@@ -80,6 +87,12 @@ def greet(request: web.Request) -> None:
     guests = request.app.get(GUESTS)
     if guests is not None:
         guests.asks(request.protocol)
+
+
+def open_connections(app: web.Application) -> int:
+    """How many connections there are."""
+    guests = app.get(GUESTS)
+    return guests.connections if guests is not None else 0
 
 
 def rest(request: web.Request) -> None:

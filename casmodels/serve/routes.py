@@ -34,6 +34,7 @@ class Place(StrEnum):
     DATASETS = "/api/datasets"
     SPACES = "/api/spaces"
     WHOAMI = "/api/whoami-v2"
+    METRICS = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,15 @@ class Usage:
     by_codec: tuple[tuple[int, int, int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How much there is, as far as that is known without going through every frame."""
+
+    names: int
+    versions: int
+    packs_bytes: int
+
+
 class Reader:
     """Look-ups of blobs, recipes, trees, versions and refs. Safe for threads."""
 
@@ -91,6 +100,11 @@ class Reader:
             raise InvalidInputError(f"{prefix!r} is not the beginning of a version id")
         low, high = bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
         return [Digest(BLAKE3, value) for value in self._engine.ledger.rows.with_prefix(FrameKind.VERSION, low, high)]
+
+    def census(self) -> Census:
+        """How much there is, told at once however large the store is."""
+        names, versions = self._engine.ledger.refs.count(RefKind.VERSION)
+        return Census(names, versions, self._engine.ledger.rows.packs_bytes())
 
     def usage(self, versions: Iterable[Digest] | None = None) -> Usage:
         """Where the bytes go: in the whole store, or in what some versions need, each frame counted once."""

@@ -127,6 +127,16 @@ class Tree:
             return None
         return self.by_path.get(end) if end is not None else None
 
+    def is_directory(self, path: str) -> bool:
+        """Whether a path leads to a directory, through links in any of its parts."""
+        try:
+            end = _follow(path, self._links)
+        except _LeavesError:
+            return False
+        if end is None or end in self.by_path:
+            return end is not None and self.by_path[end].kind is EntryKind.DIRECTORY
+        return not end or any(entry.path.startswith(f"{end}/") for entry in self.entries)
+
     @cached_property
     def _links(self) -> dict[str, str]:
         return {entry.path: entry.target for entry in self.entries if entry.kind is EntryKind.LINK}

@@ -10,6 +10,7 @@ from typing import cast
 
 from casmodels.library import Store
 from casmodels.results import EntryResult
+from casmodels.signatures.bundles import Bundle
 from casmodels.views.targets import is_temporary
 from casstore.engine import Engine as Parts
 from casstore.errors import DamagedError
@@ -21,6 +22,9 @@ from casstore.store import Store as Engine
 from tests.crash import store_checks
 from tests.crash.checks import KNOWN
 from tests.crash.scene import LISTED, REPO, Digests, Expected, digest_of, digests_in, files_in
+
+SIGNED = "out/model.sig"
+"""Where `sign` writes a signature to."""
 
 
 def check(work: Path, expected: Expected, command: str, said: str) -> None:
@@ -82,6 +86,10 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
             assert len(list((scene / "models/configs").iterdir())) == 2, "a list is missing, or something is left"
             left = [path for path in scene.rglob("*") if is_temporary(path.name)]
             assert not left, f"temporary files are left: {left}"
+        case "sign":
+            with Store(scene / "store") as store:
+                for signature in (None, scene / SIGNED):
+                    assert store.verify_signature("kept@new", scene / "key" / "public.pem", signature).files
         case "remove":
             with Store(scene / "store") as store:
                 assert not [version for version in store.versions() if version.name == "many"], "it is still there"
@@ -136,8 +144,10 @@ def _check_journal(engine: Parts) -> None:
 
 def _check_checkout(work: Path, expected: Expected) -> None:
     """Every file under its name is whole: the old one or the new one."""
+    if (work / "scene" / SIGNED).exists():
+        Bundle.read((work / "scene" / SIGNED).read_bytes(), SIGNED)
     for path, digest in digests_in(work / "scene" / "out").items():
-        if not is_temporary(Path(path).name):
+        if not is_temporary(Path(path).name) and path != Path(SIGNED).name:
             assert digest in (expected.old.get(path), expected.new.get(path)), f"{path} of the checkout is torn"
 
 

@@ -43,7 +43,7 @@ _REASON_BYTES = 4000
 _GLOBAL = ("--json", "-q")
 _WARM = (
     "casmodels.cli.program",
-    *(f"casmodels.cli.{module}" for module in ("bars", "care", "pulling", "saving", "versions", "views")),
+    *(f"casmodels.cli.{module}" for module in ("bars", "care", "pulling", "saving", "signing", "versions", "views")),
     *(
         f"casmodels.library.{module}"
         for module in (
@@ -54,6 +54,7 @@ _WARM = (
             "restoring",
             "saving",
             "shelving",
+            "signing",
             "upkeep",
         )
     ),
@@ -77,6 +78,7 @@ _WARM = (
     *(
         "charset_normalizer",
         "huggingface_hub.hf_api",
+        "model_signing.signing",
         "psutil",
         "pydantic.type_adapter",
         "pyfastcdc",

@@ -7,6 +7,7 @@ A scene lies in ``<work>/scene``. It is kept as a template, from which it is lai
     out     a checkout of `kept@old`
     model   what is checkpointed
     list.json   a download list of the same model of the Hub, under a name of the user's own
+    key     the two files of a key that versions are signed with
 
 A second template is the first with a family of models in the store, damaged since, and `copies` of what it was
 (`damage`). The commands are run in a scene, and make `view` or `models` there.
@@ -28,6 +29,7 @@ from casmodels import config
 from casmodels.library import PullOptions, Store
 from tests.crash import damage
 from tests.hub import FakeHub
+from tests.models.signatures.pems import write_pair
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPO = "org/name"
@@ -58,6 +60,7 @@ COMMANDS: Mapping[str, Command] = {
     "view-categories": Command(("view", "--layout", "categories", "models")),
     "view": Command(("view", "--all", "--path", "view")),
     "remove": Command(("remove", "many")),
+    "sign": Command(("sign", "kept@new", "--key", "key/private.pem", "--output", "out/model.sig")),
     "heal": Command(("repair", "--from", "copies"), DAMAGED, heals=True),
     "compact-damaged": Command(("compact",), DAMAGED),
 }
@@ -138,6 +141,7 @@ def _build(work: Path, environ: Mapping[str, str], upstream: Mapping[str, bytes]
             return digests
 
         entry = {"name": LISTED, "type": "audio/stt", "source": "huggingface", "repo": REPO, "files": [*upstream]}
+        write_pair(scene / "key")
         (scene / "list.json").write_text(json.dumps({"models": [entry]}))
         _change(model, random, range(size.files))
         old = keep("kept", model, "old")

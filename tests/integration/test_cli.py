@@ -251,10 +251,12 @@ def test_care(casmodels: Program, model: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_serve(casmodels: Program, model: Path) -> None:
     casmodels("checkpoint", "mine", model)
-    with casmodels.start("serve", "--port", "0") as process:
+    with casmodels.start("serve", "--metrics", "--port", "0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().decode().split()[-1]
         with urllib.request.urlopen(f"{url}/mine/resolve/main/model.safetensors") as answer:
             assert answer.read() == WEIGHTS
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            assert b'casmodels_http_requests_total{method="GET",route="resolve",status="200"} 1.0\n' in answer.read()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0

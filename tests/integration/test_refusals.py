@@ -333,6 +333,7 @@ ROWS = [
     ),
     Row("store inside what is saved", "--store mine/s checkpoint a mine", 2, ("the store", "lies in")),
     Row("store inside what is pulled", "--store mine/s pull ./mine", 2, ("the store", "lies in")),
+    Row("no type", "checkpoint a strange --type poetry", 2, ("'poetry' is not a type", "audio/stt"), Scene.directory),
     Row("the store itself is saved", "checkpoint a store", 2, ("the store",)),
     Row("checkout into the store", "checkout mine store", 2, ("is the store itself",)),
     Row("checkout below the store", "checkout mine store/x", 2, ("inside the store",)),

@@ -113,6 +113,20 @@ def test_offline_is_what_the_hubs_client_takes_for_true(given: Loader, value: st
     assert given(HF_HUB_OFFLINE=value).offline is offline
 
 
+def test_log_files_come_from_the_program_then_the_environment_then_the_file(
+    given: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert given().logs is None
+    assert given('logs = "../configured"').logs == tmp_path / "configured"
+    assert given('logs = "../configured"', CASMODELS_LOGS="env").logs == tmp_path / "env"
+    assert load(logs=Path("told"), environ={"CASMODELS_LOGS": "env"}).logs == tmp_path / "told"
+    with pytest.raises(ConfigurationError, match="logs: must be a string, not 3"):
+        given("logs = 3")
+    with pytest.raises(ConfigurationError, match="store/logs lie inside the store"):
+        given(CASMODELS_HOME="store", CASMODELS_LOGS="store/logs")
+
+
 def test_colour_and_logs(given: Loader) -> None:
     assert given(NO_COLOR="1").no_color
     assert not given(NO_COLOR="").no_color

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from casmodels.quantities import duration, size
+from casmodels.quantities import duration, number, size
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_size(size_bytes: int, text: str) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.01474, "0.0147"), (8.3, "8.3"), (99.94, "99.9"), (100.4, "100"), (12502.3, "12,502")],
+)
+def test_measured_numbers(value: float, words: str) -> None:
+    assert number(value) == words

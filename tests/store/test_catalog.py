@@ -97,3 +97,14 @@ def test_the_index_is_counted_once_after_a_repair(store: Store, root: Path) -> N
         index_bytes = reader.usage().index_bytes
         files = sum(path.lstat().st_size for path in root.glob("index*") if not path.is_symlink())
     assert abs(index_bytes - files) < 100
+
+
+def test_the_census(store: Store) -> None:
+    with store.reading() as reader:
+        assert (reader.census().names, reader.census().versions) == (0, 0)
+    for name, content in (("a", b"1"), ("a", b"2"), ("b", b"3")):
+        put(store, name, {"f": content})
+    with store.reading() as reader:
+        census = reader.census()
+    assert (census.names, census.versions) == (2, 3)
+    assert census.packs_bytes == sum(path.stat().st_size for path in store.layout.packs.rglob("*") if path.is_file())

@@ -230,3 +230,36 @@ def test_other_bytes_than_the_digests_are_damage() -> None:
     tree = Tree.of([file("a")])
     with pytest.raises(DamagedError, match="do not match"):
         Tree.decode(tree.encoded[:-1] + b"b", tree.digest)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("dir", True),
+        ("dir/deep", True),
+        ("empty", True),
+        ("to-dir", True),
+        ("to-empty", True),
+        ("to-root", True),
+        ("to-dir/deep", True),
+        ("dir/file", False),
+        ("to-file", False),
+        ("nowhere", False),
+        ("to-nowhere", False),
+        ("loop", False),
+        ("di", False),
+        ("..", False),
+    ],
+)
+def test_what_leads_to_a_directory(path: str, expected: bool) -> None:
+    links = {"to-dir": "dir", "to-empty": "empty", "to-file": "dir/file", "to-nowhere": "none", "loop": "loop"}
+    tree = Tree.of(
+        [
+            file("dir/file"),
+            file("dir/deep/file"),
+            Entry.directory("empty"),
+            Entry.link("to-root", "dir/.."),
+            *(Entry.link(name, target) for name, target in links.items()),
+        ]
+    )
+    assert tree.is_directory(path) is expected

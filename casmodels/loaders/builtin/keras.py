@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from casmodels.errors import UnsafeModelError
+from casmodels.errors import NotLoadableError, UnsafeModelError
 from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.examples import zeros
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
@@ -47,7 +48,19 @@ class KerasLoader:
             with keras.device(_place(request.device)):
                 return made.predict_on_batch(batch)
 
-        return Loaded(made, call, lambda batch: call(_array(batch)))
+        return Loaded(
+            made, call, lambda batch: call(_array(batch)), example=lambda items: zeros(_declared(made), items)
+        )
+
+
+def _declared(model: Any) -> dict[str, tuple[Any, str]]:
+    try:
+        inputs = list(model.inputs or ())
+    except (AttributeError, ValueError):  # one that was never built
+        inputs = []
+    if not inputs:
+        raise NotLoadableError("the model does not declare its inputs", remedy="give data of your own")
+    return {each.name: (each.shape, each.dtype) for each in inputs}
 
 
 def _keras() -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from casmodels.errors import DeviceError, NotLoadableError
 from casmodels.formats import DoubtError
 from casmodels.loaders.devices import CPU
+from casmodels.loaders.examples import zeros
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
@@ -63,7 +64,8 @@ class OnnxLoader:
             raise DeviceError(
                 f"onnxruntime cannot use {request.device}", remedy="see its log for what CUDA lacks, or use the CPU"
             )
-        return Loaded(session, _Running(session))
+        running = _Running(session)
+        return Loaded(session, running, example=running.example)
 
 
 def onnxruntime(extra: str = "onnx") -> Any:
@@ -93,6 +95,10 @@ class _Running:
             raise NotLoadableError(f"the model has no input {unknown[0]!r}", remedy=self._advice())
         found = self._session.run(None, {name: self._array(name, value) for name, value in inputs.items()})
         return found[0] if len(found) == 1 else dict(zip(self._outputs, found, strict=True))
+
+    def example(self, items: int) -> Any:
+        declared = {each.name: (each.shape, self._kinds[each.name]) for each in self._session.get_inputs()}
+        return zeros(declared, items)
 
     def _array(self, name: str, value: Any) -> Any:
         """The numbers in the type that the model takes, where that is the same kind of number."""

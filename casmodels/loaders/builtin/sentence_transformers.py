@@ -8,6 +8,7 @@ from typing import Any
 from casmodels.loaders.builtin.transformers import without_bars
 from casmodels.loaders.builtin.weights import in_one_format
 from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
@@ -50,4 +51,6 @@ class SentenceTransformersLoader:
         def encode(batch: Any) -> Any:
             return made.encode(batch, batch_size=len(batch), show_progress_bar=False)
 
-        return Loaded(made, made.encode, encode, move=made.to, processor=getattr(made, "tokenizer", None))
+        return Loaded(
+            made, made.encode, encode, move=made.to, processor=getattr(made, "tokenizer", None), example=sentences
+        )

@@ -13,7 +13,6 @@ from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import loaded_module
-from casmodels.sources.gzipped import is_gzip_name
 
 _SUFFIXES: Final = (".pt", ".pth", ".ts", ".jit", ".torchscript")
 
@@ -48,7 +47,7 @@ def script_module(archive: bytes, device: str) -> Any:
 
 
 def _has_code(model: StoredModel, path: str) -> bool:
-    with io.BytesIO(model.read(path)) if is_gzip_name(path) else model.open(path) as file:
+    with model.unpacked(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return any(name.endswith("/constants.pkl") for name in archive.namelist())

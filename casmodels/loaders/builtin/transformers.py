@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
-from casmodels.loaders.builtin.weights import shards_of, state_of
+from casmodels.loaders.builtin.weights import first_named, state_of
 from casmodels.loaders.devices import torch_devices
+from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
@@ -46,12 +47,7 @@ class TransformersLoader:
         """A directory with ``config.json`` and the weights, under the names that transformers gives them."""
         if model.file is not None or _CONFIG not in model.sizes or "model_type" not in model.read_json(_CONFIG):
             return []
-        for name in _WEIGHTS:
-            if name in model.sizes:
-                return shards_of(model, name) if name.endswith(".json") else [name]
-            if name + ".gz" in model.sizes:
-                return [name + ".gz"]
-        return []
+        return first_named(model, _WEIGHTS)
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
@@ -74,16 +70,8 @@ class TransformersLoader:
             files.add_all(model, small_files(model))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
-        state = state_of(model, request.files)
-        with without_bars():
-            made, report = _class(transformers, config, architecture).from_pretrained(
-                None,
-                config=config,
-                state_dict=state,
-                dtype=dtype if dtype is not None else "auto",
-                output_loading_info=True,
-            )
-        missing = sorted(report["missing_keys"])
+        kind = _class(transformers, config, architecture)
+        made, missing = pretrained(kind, config, state_of(model, request.files), dtype)
         if missing and not allow_missing:
             raise NotLoadableError(
                 f"the weights of {model} lack {len(missing)} tensors of {type(made).__name__}, such as {missing[0]}",
@@ -92,10 +80,23 @@ class TransformersLoader:
         return _loaded(made, processor, request.device)
 
 
+def pretrained(kind: Any, config: Any, state: dict[str, Any], dtype: Any = None) -> tuple[Any, list[str]]:
+    """A model of a class of transformers, and the names of the tensors that the weights lack: these are random."""
+    with without_bars():
+        made, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=dtype if dtype is not None else "auto",
+            output_loading_info=True,
+        )
+    return made, sorted(report["missing_keys"])
+
+
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """No progress bars of transformers meanwhile: the weights are in memory already."""
-    bars = library("transformers.utils.logging", "transformers")
+def without_bars(package: str = "transformers") -> Iterator[None]:
+    """No progress bars of transformers or diffusers meanwhile: the weights are in memory already."""
+    bars = library(f"{package}.utils.logging", package)
     enabled = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
@@ -143,11 +144,16 @@ def _processor(transformers: Any, model: StoredModel, directory: str) -> Any:
         except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
             _log.info("%s has no %s: %s", model, kind.__name__, first_line(error))
             continue
-        tokenizer = getattr(found, "tokenizer", found)
-        if hasattr(tokenizer, "name_or_path"):
-            tokenizer.name_or_path = str(model)  # the directory is about to go
+        name_after(found, model)
         return found
     return None
+
+
+def name_after(processor: Any, model: StoredModel) -> None:
+    """Let a tokenizer, or that of a processor, be called as its model is: the directory that it came from will go."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if hasattr(tokenizer, "name_or_path"):
+        tokenizer.name_or_path = str(model)
 
 
 def _loaded(made: Any, processor: Any, device: str) -> Loaded:
@@ -174,7 +180,8 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
         found = running.call_batch({**batch, **extra} if isinstance(batch, dict) else batch)
         return {name: value for name, value in found.items() if name not in _OF_PAIRS}
 
-    return Loaded(made, call, call_batch, prepare, running.move, processor)
+    example = sentences if callable(tokenizer) and hasattr(tokenizer, "pad_token") else None
+    return Loaded(made, call, call_batch, prepare, running.move, processor, example=example)
 
 
 def _is_text(data: Any) -> bool:

@@ -17,6 +17,7 @@ from casmodels.sources.gzipped import is_gzip_name, unpacked_name
 from casmodels.sources.weights import SAFETENSORS, TORCH, format_of, index_of
 
 _PICKLE: Final = b"\x80"
+_OWN_MODULE: Final = "make the module as it was when they were saved, say prefix=, or strict=False"
 
 
 class WeightsLoader:
@@ -66,12 +67,7 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     for path in files:
         if not unpacked_name(path).lower().endswith(".safetensors"):
             check_pickle(model, path)
-        wanted = Wanted(prefix=prefix)
-        if is_gzip_name(path):
-            found = of_bytes(model.read(path), model.called(path), wanted, "torch")
-            found = {name: tensor.to(device) for name, tensor in found.items()}
-        else:
-            found = model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
+        found = tensors_of(model, path, device, prefix)
         for name in found:
             if name in state:
                 raise NotLoadableError(
@@ -83,12 +79,18 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     return state
 
 
+def tensors_of(model: StoredModel, path: str, device: str = CPU, prefix: str = "") -> dict[str, Any]:
+    """The tensors of one file, whatever else is in it: a pickle is followed, not executed."""
+    if not is_gzip_name(path):
+        return model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
+    found = of_bytes(model.read(path), model.called(path), Wanted(prefix=prefix), "torch")
+    return {name: tensor.to(device) for name, tensor in found.items()}
+
+
 def check_pickle(model: StoredModel, path: str, known: Callable[[str], bool] = lambda _: False) -> None:
     """Raise UnsafeModelError for a torch file that holds more than tensors, plain values and what is ``known``."""
-    import io
-
     torch = library("torch", "torch")
-    with model.open(path) if not is_gzip_name(path) else io.BytesIO(model.read(path)) as file:
+    with model.unpacked(path) as file:
         head = file.read(1)
         file.seek(0)
         try:
@@ -101,6 +103,16 @@ def check_pickle(model: StoredModel, path: str, known: Callable[[str], bool] = l
     if foreign:
         some = ", ".join(foreign[:3])
         raise UnsafeModelError(f"{model.called(path)} is a pickle that is more than weights (it calls {some})")
+
+
+def first_named(model: StoredModel, names: Iterable[str]) -> list[str]:
+    """The first of these files that is there, gzipped or not; its shards where it is an index of them."""
+    for name in names:
+        if name in model.sizes:
+            return shards_of(model, name) if name.endswith(".json") else [name]
+        if name + ".gz" in model.sizes:
+            return [name + ".gz"]
+    return []
 
 
 def shards_of(model: StoredModel, index: str) -> list[str]:
@@ -117,8 +129,13 @@ def shards_of(model: StoredModel, index: str) -> list[str]:
     return shards
 
 
-def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -> None:
-    """Put the weights into a module. Raises NotLoadableError that says what does not fit."""
+def fill(
+    module: Any, state: Mapping[str, Any], what: str, *, strict: bool, assign: bool = False, remedy: str = _OWN_MODULE
+) -> None:
+    """Put the weights into a module, or with ``assign`` in the place of its own; ``what`` is what messages call them.
+
+    Raises NotLoadableError that says what does not fit.
+    """
     own = module.state_dict()
     lacking = [name for name in own if name not in state]
     foreign = [name for name in state if name not in own]
@@ -132,10 +149,11 @@ def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -
         wrong = wrong or ["no name is in both"]
     if wrong:
         raise NotLoadableError(
-            f"the weights of {version} do not fit the module: {'; '.join(wrong)}",
-            remedy="make the module as it was when they were saved, say prefix=, or strict=False",
+            f"the weights of {what} do not fit the module: {'; '.join(wrong)}",
+            remedy=remedy,
         )
-    module.load_state_dict(dict(state), strict=False, assign=any(value.is_meta for value in own.values()))
+    assign = assign or any(value.is_meta for value in own.values())
+    module.load_state_dict(dict(state), strict=False, assign=assign)
 
 
 def _move(state: dict[str, Any], device: str) -> None:

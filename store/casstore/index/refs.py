@@ -37,6 +37,11 @@ class RefRows:
         )
         return [_ref(row) for row in rows]
 
+    def count(self, kind: RefKind) -> tuple[int, int]:
+        """How many names have a ref of a kind, and how many refs that is."""
+        found = self._database.execute("SELECT count(DISTINCT name), count(*) FROM refs WHERE kind = ?", (kind,))
+        return int(found[0][0]), int(found[0][1])
+
     def put(self, key: RefKey, target: Digest | None, order: int) -> None:
         """Set a ref; with None for its target, remove it."""
         if target is None:

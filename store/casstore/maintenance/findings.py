@@ -12,7 +12,7 @@ from casstore.frames import FrameKind
 from casstore.index.lengths import chunk_lengths
 from casstore.recipes import Outline
 from casstore.records import read_outline, read_tree, read_version
-from casstore.refs import Ref, RefKind
+from casstore.refs import Ref
 from casstore.trees import Entry
 
 Broken = Mapping[tuple[FrameKind, bytes], str]
@@ -31,20 +31,20 @@ class Finding:
 
 
 def findings(engine: Engine, refs: list[Ref], broken: Broken) -> Iterator[Finding]:
-    """Walk the versions that refs name, and say for each file what it lacks.
+    """Walk the versions that refs name, and say for each file what it lacks; what is attached to one is told as its.
 
     ``broken`` are frames known to be damaged; rows that are missing, and records that cannot be read, are found on the
     way.
     """
     whole: set[tuple[Digest, Digest, int]] = set()
     for ref in refs:
-        if ref.key.kind is RefKind.VERSION:
+        if ref.is_checked:
             yield from _of_version(engine, ref, broken, whole)
 
 
 def _of_version(engine: Engine, ref: Ref, broken: Broken, whole: set[tuple[Digest, Digest, int]]) -> Iterator[Finding]:
     """Findings of one version; ``whole`` are the recipes, blobs and sizes that nothing was found about before."""
-    where = (ref.key.name, ref.target)
+    where = (ref.key.name, ref.key.attached_to or ref.target)
     try:
         _check(FrameKind.VERSION, ref.target, broken)
         version = read_version(engine, ref.target)

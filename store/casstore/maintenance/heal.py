@@ -18,7 +18,6 @@ from casstore.index.rows import BlobInfo, FrameRow, State
 from casstore.maintenance.findings import Finding, findings
 from casstore.maintenance.verify import Checked
 from casstore.records import read_recipe, read_tree, read_version
-from casstore.refs import RefKind
 from casstore.transactions import Transaction
 from casstore.trees import Tree
 
@@ -50,7 +49,7 @@ def find_lost(engine: Engine) -> Lost:
     rows = engine.ledger.rows
     blobs: dict[Digest, LostBlob] = {}
     trees: set[Digest] = set()
-    for version in {ref.target for ref in engine.ledger.refs.all(RefKind.VERSION)}:
+    for version in {ref.target for ref in engine.ledger.refs.all() if ref.is_checked}:
         try:
             digest = read_version(engine, version).tree
         except (DamagedError, NotFoundError):
@@ -149,7 +148,7 @@ def still_lost(engine: Engine, checked: Checked) -> tuple[Finding, ...]:
     rows = engine.ledger.rows
     broken = {name: reason for name, reason in checked.broken.items() if not rows.is_live(*name)}
     general = (finding for finding in checked.findings if finding.version is None)
-    return (*general, *findings(engine, engine.ledger.refs.all(RefKind.VERSION), broken))
+    return (*general, *findings(engine, engine.ledger.refs.all(), broken))
 
 
 def _reads(engine: Engine, row: FrameRow) -> bool:

@@ -65,7 +65,7 @@ def check(
     since_ns: int | None = None,
     progress: _Progress | None = None,
 ) -> Checked:
-    """Check a store, or only the versions that ``refs`` name. The caller holds a lease.
+    """Check a store, or only the versions, and what is attached to them, that ``refs`` name. The caller holds a lease.
 
     Without ``data``: that journal and index agree, that every frame needed is in the index, every pack in its place
     and of its size, every record readable. With ``data`` every stored byte is read, decoded and hashed as well, and
@@ -74,7 +74,7 @@ def check(
     has once found right are not compared again. ``progress`` gets the numbers of bytes that were read or hashed, some
     `bytes_to_check` in all.
     """
-    chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.key.kind is RefKind.VERSION]
+    chosen = [ref for ref in (engine.ledger.refs.all() if refs is None else refs) if ref.is_checked]
     broken = _in_lost_packs(engine)
     found = []
     if refs is None:
@@ -94,7 +94,8 @@ def check(
                         broken[row.kind, row.digest] = reason
     found += findings(engine, chosen, broken)
     chunks, _, _ = engine.ledger.rows.totals()
-    return Checked(tuple(found), broken, checked_bytes, len({ref.target for ref in chosen}), chunks)
+    versions = {ref.target for ref in chosen if ref.key.kind is RefKind.VERSION}
+    return Checked(tuple(found), broken, checked_bytes, len(versions), chunks)
 
 
 def bytes_to_check(engine: Engine) -> int:

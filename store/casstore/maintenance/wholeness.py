@@ -30,9 +30,10 @@ _RECOVERED = "recovered"
 def adopt_versions(rows: Rows, refs: RefRows, packs: PackReader, adopted: list[bytes]) -> int:
     """Give refs to the readable versions in packs that were taken in without the journal's word; gives how many.
 
-    A version remembers its name in its metadata; one that does not is kept under ``recovered``.
+    A version remembers its name in its metadata; one that does not is kept under ``recovered``. What is attached to one
+    remembers that, too; of two under the same word the newer counts.
     """
-    named = {ref.target for ref in refs.all(RefKind.VERSION)}
+    named = {ref.target for ref in refs.all() if ref.is_checked}
     found = []
     with frames_in_packs(rows.database, adopted) as frames:
         for row in frames:
@@ -42,7 +43,7 @@ def adopt_versions(rows: Rows, refs: RefRows, packs: PackReader, adopted: list[b
                 if version is not None and _tree(rows, packs, version.tree) is not None:
                     found.append((version.created_ns, digest, version))
     for _, digest, version in sorted(found, key=lambda each: each[0]):
-        refs.put(RefKey(RefKind.VERSION, _name(version), digest.hex), digest, refs.next_order())
+        refs.put(_key(version), digest, refs.next_order())
     return len(found)
 
 
@@ -88,8 +89,16 @@ def _are_there(rows: Rows, chunks: list[bytes]) -> bool:
     return sum(1 for _ in chunk_lengths(rows.database, chunks)) == len(chunks)
 
 
-def _name(version: Version) -> str:
-    name = version.metadata.get("name")
+def _key(version: Version) -> RefKey:
+    attached_to, kind = version.metadata.get("attached_to"), version.metadata.get("kind")
+    if isinstance(attached_to, str) and isinstance(kind, str) and version.parent is not None:
+        key = RefKey.attachment(_name(attached_to), version.parent, kind)
+        if key.attached_to is not None:
+            return key
+    return RefKey(RefKind.VERSION, _name(version.metadata.get("name")), version.id.hex)
+
+
+def _name(name: object) -> str:
     try:
         return check_name(name) if isinstance(name, str) else _RECOVERED
     except InvalidInputError:

@@ -22,15 +22,19 @@ from casmodels.results import (
     RemoveResult,
     RepairResult,
     SideResult,
+    SignatureResult,
+    SignResult,
     StatsResult,
     TensorDiff,
     VerifyResult,
     VersionResult,
     ViewResult,
+    WrittenSignature,
 )
 
 MIB = 1024 * 1024
 ID = "blake3:" + "ab" * 32
+KEY = "cd" * 32
 PULLED = PullResult(
     model="ada-002",
     repo="sentence-transformers/all-MiniLM-L6-v2",
@@ -134,6 +138,9 @@ ANSWERS: dict[str, Any] = {
     "pin": None,
     "unpin": None,
     "remove": RemoveResult("mine", (ID,), MIB),
+    "sign": SignResult("mine", ID, KEY, 3, (".gitattributes",)),
+    "verify_signature": SignatureResult("mine", ID, "kept", KEY, 3),
+    "write_signature": WrittenSignature("mine", ID, "kept", "out.sig"),
     "verify": VerifyResult(ok=True, data=False, checked_bytes=MIB, damaged=(), versions=1, chunks=2, seconds=0.1),
     "repair": RepairResult(1, 0, ()),
     "gc": GcResult(MIB, 3, 1, 0.2),

@@ -51,8 +51,11 @@ DOCUMENTS: list[tuple[str, set[str]]] = [
     ("tag mine best", {"target", "tag"}),
     ("pin mine", {"target", "pinned"}),
     ("unpin mine", {"target", "pinned"}),
+    ("sign mine --key k.pem", {"name", "version", "key", "files", "unsigned", "replaced", "output"}),
+    ("sign mine --output out.sig", {"name", "version", "source", "output"}),
     ("remove mine", {"name", "versions", "freeable_bytes"}),
     ("verify", {"ok", "data", "checked_bytes", "damaged"}),
+    ("verify mine --key k.pem", {"ok", "data", "checked_bytes", "damaged", "signature"}),
     ("repair", {"recovered_versions", "healed_chunks", "lost"}),
     ("repair --from a --from b/c", {"recovered_versions", "healed_chunks", "lost"}),
     ("gc", {"reclaimed_bytes", "chunks", "packs", "seconds"}),
@@ -148,9 +151,9 @@ def test_pull_leaves_to_the_configuration_what_was_not_said(command: Runner) -> 
 
 
 def test_the_options_of_the_other_long_commands_arrive(command: Runner) -> None:
-    line = "checkpoint mine dir -m text --tag a --tag b --pin --base x@1 --rehash"
-    assert _asked(command, line) == ("mine", Path("dir"), "text", ("a", "b"), True, "x@1", True)
-    assert _asked(command, "checkpoint mine") == ("mine", None, "", (), False, None, False)
+    line = "checkpoint mine dir -m text --tag a --tag b --pin --base x@1 --rehash --type instruct"
+    assert _asked(command, line) == ("mine", Path("dir"), "text", ("a", "b"), True, "x@1", True, "instruct")
+    assert _asked(command, "checkpoint mine") == ("mine", None, "", (), False, None, False, None)
     assert _asked(command, "checkout mine d --force --include *.json") == ("mine", Path("d"), True, ("*.json",))
     assert _asked(command, "view a b --link copy --path v") == (["a", "b"], Path("v"), False, "copy")
     assert _asked(command, "view --all") == ([], None, True, "auto")

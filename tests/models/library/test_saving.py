@@ -432,3 +432,19 @@ def test_a_hub_snapshot_is_saved_as_files(store: Store, tmp_path: Path) -> None:
     (snapshot / "config.json").symlink_to("../../blobs/abc")
     store.checkpoint("mine", snapshot)
     assert [(entry.path, entry.kind) for entry in store.ls("mine")] == [("config.json", "file")]  # type: ignore[union-attr]
+
+
+def test_a_type_is_kept_by_later_versions_until_another_is_told(store: Store, model: Path) -> None:
+    def found() -> list[str]:
+        return [result.name for result in store.list(type="trading/predictor")]
+
+    store.checkpoint("mine", model)
+    assert found() == []
+    store.checkpoint("mine", model, type="trading/predictor")
+    store.checkpoint("mine", model)
+    assert found() == ["mine"]
+    store.checkpoint("mine", model, type="audio/stt")
+    assert found() == []
+    with pytest.raises(InvalidInputError, match="'poetry' is not a type of model"):
+        store.checkpoint("other", model, type="poetry")
+    assert [result.name for result in store.list()] == ["mine"]

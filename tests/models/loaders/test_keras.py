@@ -67,3 +67,21 @@ def test_what_is_no_model_is_one_sentence(store: Store, saved: Saver, suffix: st
     with pytest.raises(NotLoadableError, match=rf"'keras' cannot load m\{suffix}") as raised:
         load_model(store, "mine")
     assert "\n" not in raised.value.message
+
+
+def test_an_example_of_what_it_takes(store: Store, saved: Saver, tmp_path: Path) -> None:
+    saved({"model.keras": file_of(network(), tmp_path / "written.keras")})
+    with load_model(store, "mine") as model:
+        assert model.example(3).shape == (3, 4)
+        assert model.process_batch(model.example(3)).shape == (3, 2)
+    left, right = keras.Input((4,), name="left"), keras.Input((2, 5), name="right", dtype="int32")
+    joined = keras.layers.Concatenate()([left, keras.layers.Flatten()(keras.ops.cast(right, "float32"))])
+    two = keras.Model([left, right], keras.layers.Dense(1)(joined))
+    saved({"model.keras": file_of(two, tmp_path / "two.keras")})
+    with load_model(store, "mine") as model:
+        batch = model.example(3)
+        assert {name: (each.shape, str(each.dtype)) for name, each in batch.items()} == {
+            "left": ((3, 4), "float32"),
+            "right": ((3, 2, 5), "int32"),
+        }
+        assert model.process_batch(batch).shape == (3, 1)

@@ -112,3 +112,13 @@ def test_nothing_is_left_on_the_disk(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with load_model(shelf, "minilm", loader=loader):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loader", ["sentence-transformers", "transformers"])
+def test_sentences_to_try_it_with_and_what_it_counts(shelf: Store, loader: str) -> None:
+    with load_model(shelf, "minilm", loader=loader, device="cpu") as model:
+        batch = model.example(10)
+        assert len(batch) == 10
+        assert all(isinstance(text, str) for text in batch)
+        model.process_batch(batch)
+        assert (model.metrics.calls, model.metrics.items) == (1, 10)

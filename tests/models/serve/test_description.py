@@ -58,7 +58,7 @@ def filled_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with Store.open(tmp_path_factory.mktemp("described") / "store", create=True) as store:
         files = {"a b/c%.bin": b"weights", "README.md": b"# m"}
         put(store, "org/m", files, metadata={"requested_revision": "refs/pr/1", "revision": "0123456789" * 4})
-        with hub(store) as running:
+        with hub(store, metrics=True) as running:
             yield running
 
 

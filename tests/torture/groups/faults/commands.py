@@ -15,6 +15,7 @@ from casmodels import config
 from casmodels.library import PullOptions, Store
 from casmodels.results import EntryResult
 from tests.hub import FakeHub
+from tests.models.signatures.pems import write_pair
 
 REPO = "org/name"
 _FILES = 4
@@ -122,6 +123,10 @@ def _is_tagged(_scene: Scene, store: Store) -> None:
     assert any("v9" in version.tags for version in store.versions("kept")), "the tag is not there"
 
 
+def _is_signed(scene: Scene, store: Store) -> None:
+    assert store.verify_signature("kept", scene.directory / "key" / "public.pem").source == "kept", "it is not signed"
+
+
 def _is_in_order(_scene: Scene, store: Store) -> None:
     assert store.verify(data=True).ok, "something is damaged"
 
@@ -138,11 +143,13 @@ COMMANDS = {
     "view-categories": Command(("view", "--layout", "categories", "{scene}/shelf"), _is_shelved),
     "remove": Command(("remove", "doomed"), _is_removed, "doomed", frozenset({0, 3})),
     "tag": Command(("tag", "kept", "v9"), _is_tagged),
+    "sign": Command(("sign", "kept", "--key", "{scene}/key/private.pem"), _is_signed),
 }
 
 
 def make(directory: Path, hub: FakeHub, environ: Mapping[str, str], chance: random.Random) -> None:
     """Make the scene; its record lies beside it, so that the directory can be put back from a copy."""
+    write_pair(directory / "key")
     upstream = {f"file-{number}.bin": chance.randbytes(_FILE_BYTES + number) for number in range(_FILES)}
     hub.add(REPO, upstream)
     model = directory / "model"

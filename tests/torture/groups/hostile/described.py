@@ -50,7 +50,7 @@ def run(plan: Plan) -> Iterator[Outcome]:
     (root / "secret").write_bytes(SECRET)
     _fill(root / "store", f"file://{root}/models")
     seed = plan.random("described").randrange(1 << 32)
-    command = [sys.executable, "-m", "casmodels", "--store", f"{root / 'store'}", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "casmodels", "--store", f"{root / 'store'}", "serve", "--metrics", "--port", "0"]
     settings = root / "casmodels.toml"
     settings.touch()
     with running([*command, "--token", _TOKEN], root / "log", CASMODELS_CONFIG=f"{settings}") as served:

@@ -1,0 +1,67 @@
+"""What a model is run on: data of the user's own from a file, repeated to make a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from casmodels.loaders.batches import length
+from casstore.errors import InvalidInputError, NotFoundError
+
+_REMEDY = "use a file of lines of text, a .npy of numbers, or a .json of a list or of lists by name"
+
+
+def read_input(path: Path) -> Any:
+    """The items in a file: an array of ``.npy``, what stands in ``.json``, else the lines that are not empty.
+
+    Raises NotFoundError, and InvalidInputError for a file that holds none of these.
+    """
+    if not path.exists():
+        raise NotFoundError(f"there is no file {path}", remedy="see what --input names")
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a directory", remedy=_REMEDY)
+    read = {".npy": _read_npy, ".json": _read_json}.get(path.suffix.lower(), _read_lines)
+    data = read(path)
+    try:
+        items = length(data)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} holds no items that are all alike", remedy=_REMEDY) from error
+    if not items:
+        raise InvalidInputError(f"{path} is empty", remedy=_REMEDY)
+    return data
+
+
+def batch_of(data: Any, items: int) -> Any:
+    """The first items; where there are fewer, they come again."""
+    if isinstance(data, Mapping):
+        return {name: batch_of(values, items) for name, values in data.items()}
+    numbers = [number % len(data) for number in range(items)]
+    return [data[number] for number in numbers] if isinstance(data, list) else data[numbers]
+
+
+def _read_npy(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InvalidInputError(f"{path} is no .npy file of numbers", remedy=_REMEDY) from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path} is no JSON: {error}", remedy=_REMEDY) from error
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is no text", remedy=_REMEDY) from error
+    if "\0" in text:
+        raise InvalidInputError(f"{path} is no text", remedy=_REMEDY)
+    return [line for line in text.splitlines() if line.strip()]

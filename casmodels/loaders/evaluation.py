@@ -1,0 +1,43 @@
+"""How right a model is, by a measure of the user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from casmodels.errors import MetricError
+from casmodels.loaders.batches import length
+from casmodels.loaders.extras import first_line
+from casstore.errors import InvalidInputError
+
+Metric: TypeAlias = Callable[[Any, Any], Any]
+"""Called as ``metric(results, expected)``; gives one number."""
+
+
+def score(results: Any, expected: Any, metric: Metric) -> float:
+    """What the metric says of a model's results. Raises MetricError when it raises, or gives no number."""
+    called = getattr(metric, "__name__", type(metric).__name__)
+    try:
+        found = metric(results, expected)
+    except Exception as error:  # the user's own code
+        raise MetricError(f"the metric {called} failed with {type(error).__name__}: {first_line(error)}") from error
+    try:
+        number = math.nan if isinstance(found, str | bytes) else float(found)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # the last two are torch's and Python's own
+        number = math.nan
+    if math.isnan(number):
+        given = "nan" if isinstance(found, float) else f"a {type(found).__name__}"
+        raise MetricError(
+            f"the metric {called} gives {given}, not a number", remedy="give one number for all of the results"
+        )
+    return number
+
+
+def check_lengths(data: Any, expected: Any) -> None:
+    """Raise InvalidInputError unless both are as long."""
+    items, answers = length(data), length(expected)
+    if items != answers:
+        raise InvalidInputError(
+            f"there are {items} items and {answers} expected results", remedy="give one result for each item"
+        )
