@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from casmodels.library import PullOptions, Store
     from casmodels.loaders import LoadedModel, load_model
     from casmodels.manager import DownloadResult, ModelDownloader, ModelManager
+    from casmodels.quantising import QuantisedModel, quantize_model
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
@@ -27,11 +28,13 @@ __all__ = [
     "ModelSpec",
     "ModelType",
     "PullOptions",
+    "QuantisedModel",
     "Registry",
     "Store",
     "StoreError",
     "__version__",
     "load_model",
+    "quantize_model",
     "verify_model_integrity",
 ]
 
@@ -43,10 +46,12 @@ _HOMES = {
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",
+    "QuantisedModel": "casmodels.quantising",
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
     "load_model": "casmodels.loaders",
+    "quantize_model": "casmodels.quantising",
     "verify_model_integrity": "casmodels.integrity",
 }
 

@@ -89,6 +89,12 @@ class NotLoadableError(InvalidInputError):
     kind = "not-loadable"
 
 
+class NotQuantisableError(InvalidInputError):
+    """A model cannot be quantised, or not to that type."""
+
+    kind = "not-quantisable"
+
+
 class UnsafeModelError(InvalidInputError):
     """Loading the file would execute code that is in it."""
 
@@ -228,6 +234,7 @@ __all__ = [
     "NoRoomError",
     "NotLoadableError",
     "NotLoadedError",
+    "NotQuantisableError",
     "OfflineError",
     "RegistryError",
     "StoreError",

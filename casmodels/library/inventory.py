@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from casmodels.library.context import Context
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
+from casmodels.library.quantised_record import quantised_of
 from casmodels.specs import ModelSpec, parse_model_type, type_of_pipeline
 from casstore.catalog import Reader
 from casstore.codecs import Codec
@@ -181,6 +182,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         licence=metadata.get("licence") or (spec.licence if spec is not None else None),
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
+        quantised=quantised_of(metadata),
     )
 
 
@@ -243,6 +245,7 @@ def _version(
         stored_bytes=stored_bytes,
         pinned=ref.target in pins,
         damaged=_damage(record, stored_bytes),
+        quantised=quantised_of(version.metadata) if version is not None else None,
     )
 
 

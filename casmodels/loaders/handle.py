@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from casmodels.errors import UnloadedError, WorkerDiedError
 from casstore.errors import InvalidInputError
@@ -43,9 +43,19 @@ class LoadedModel:
         self._runner: Runner | None = runner
 
     @property
+    def runner(self) -> Runner:
+        """Where the model is, for what works on handles."""
+        return self._open()
+
+    @property
     def model(self) -> Any:
         """The library's own object, such as a torch module or an onnxruntime session."""
         return self._open().model
+
+    @property
+    def batch_size(self) -> int:
+        """How many items `process_batch` takes at a time unless it is told."""
+        return self._batch_size
 
     @property
     def device(self) -> str:
@@ -76,7 +86,7 @@ class LoadedModel:
         size = self._batch_size if batch_size is None else checked_batch_size(batch_size)
         return self._guarded(lambda: runner.process(data, size))
 
-    def to(self, device: str) -> LoadedModel:
+    def to(self, device: str) -> Self:
         """Bring the model to another device. Raises DeviceError."""
         runner = self._open()
         self._guarded(lambda: runner.move(device))
@@ -90,7 +100,7 @@ class LoadedModel:
 
     unload = close
 
-    def __enter__(self) -> LoadedModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -100,7 +110,7 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         state = "unloaded" if self._runner is None else f"on {self._runner.device}"
-        return f"<LoadedModel {self.version} by {self.loader}, {state}>"
+        return f"<{type(self).__name__} {self.version} by {self.loader}, {state}>"
 
     def _open(self) -> Runner:
         if self._runner is None:

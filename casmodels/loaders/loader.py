@@ -29,7 +29,9 @@ class Loaded:
     ``model`` is the library's own object. ``call`` is what the handle does when it is called, and ``call_batch`` with
     a batch of data, if that differs; None where there is nothing to call. ``prepare`` makes of all the data what is
     cut into batches. ``move`` brings the model to another device. ``processor`` makes its inputs, such as a tokenizer.
-    ``close`` gives back what is not memory, and does not fail.
+    ``close`` gives back what is not memory, and does not fail. ``again`` makes the same of another object of the
+    model's kind, such as a quantised copy; None where none can take its place.
+    ``source`` is the file that the model was made of, where that lies nowhere else.
     """
 
     model: Any
@@ -39,6 +41,8 @@ class Loaded:
     move: Callable[[str], None] | None = None
     processor: Any = None
     close: Callable[[], None] = _nothing
+    again: Callable[[Any], Loaded] | None = None
+    source: bytes = b""
 
 
 class Loader(Protocol):

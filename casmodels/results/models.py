@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casmodels.results.quantised import Quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +29,4 @@ class ModelResult:
     description: str | None = None
     base_models: tuple[str, ...] = ()
     damaged: int = 0
+    quantised: Quantised | None = None

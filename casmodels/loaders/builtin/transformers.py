@@ -14,6 +14,7 @@ from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import RunningModule
 from casmodels.sources.weights import format_of
@@ -55,6 +56,7 @@ class TransformersLoader:
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
+        silence_torchao()
         library("transformers", "transformers")
         return torch_devices()
 
@@ -74,15 +76,22 @@ class TransformersLoader:
             files.add_all(model, small_files(model))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
-        state = state_of(model, request.files)
-        with without_bars():
-            made, report = _class(transformers, config, architecture).from_pretrained(
-                None,
-                config=config,
-                state_dict=state,
-                dtype=dtype if dtype is not None else "auto",
-                output_loading_info=True,
-            )
+            state = directory = None
+            if quantised_by_torchao(model.read_json(_CONFIG)):
+                torchao()  # or transformers says less clearly that it is missing
+                directory = str(files.path)  # transformers wants to see what the file says of its tensors, too
+                files.add_all(model, request.files)
+            else:
+                state = state_of(model, request.files)
+            with without_bars():
+                made, report = _class(transformers, config, architecture).from_pretrained(
+                    directory,
+                    config=config,
+                    state_dict=state,
+                    dtype=dtype if dtype is not None else "auto",
+                    output_loading_info=True,
+                    use_safetensors=True if directory is not None else None,
+                )
         missing = sorted(report["missing_keys"])
         if missing and not allow_missing:
             raise NotLoadableError(
@@ -174,7 +183,10 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
         found = running.call_batch({**batch, **extra} if isinstance(batch, dict) else batch)
         return {name: value for name, value in found.items() if name not in _OF_PAIRS}
 
-    return Loaded(made, call, call_batch, prepare, running.move, processor)
+    def again(other: Any) -> Loaded:
+        return _loaded(other, processor, str(running.device))
+
+    return Loaded(made, call, call_batch, prepare, running.move, processor, again=again)
 
 
 def _is_text(data: Any) -> bool:

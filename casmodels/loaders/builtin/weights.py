@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from posixpath import dirname, join
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.formats.safetensors import safetensors_metadata
 from casmodels.library.loading import Wanted, of_bytes
 from casmodels.loaders.devices import CPU, torch_devices
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
+from casmodels.loaders.quantised_tensors import KEPT_DTYPE, restored
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import loaded_module
 from casmodels.sources.gzipped import is_gzip_name, unpacked_name
@@ -47,7 +50,9 @@ class WeightsLoader:
         state = state_of(model, request.files, request.device, prefix)
         if into is None:
             return Loaded(state, move=lambda device: _move(state, device))
-        fill(into, {name.removeprefix(prefix): value for name, value in state.items()}, str(model), strict=strict)
+        as_saved = any(KEPT_DTYPE in metadata_of(model, path) for path in request.files)
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        fill(into, state, str(model), strict=strict, as_saved=as_saved)
         return loaded_module(into, request.device)
 
 
@@ -72,6 +77,7 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
             found = {name: tensor.to(device) for name, tensor in found.items()}
         else:
             found = model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
+        found = restored(found, metadata_of(model, path), model.called(path), prefix)
         for name in found:
             if name in state:
                 raise NotLoadableError(
@@ -83,10 +89,16 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     return state
 
 
+def metadata_of(model: StoredModel, path: str) -> dict[str, str]:
+    """What a safetensors file says of itself, beside its tensors; other files say nothing."""
+    if not unpacked_name(path).lower().endswith(".safetensors"):
+        return {}
+    with model.open(path) if not is_gzip_name(path) else io.BytesIO(model.read(path)) as file:
+        return safetensors_metadata(file)
+
+
 def check_pickle(model: StoredModel, path: str) -> None:
     """Raise UnsafeModelError for a torch file that holds more than tensors and plain values."""
-    import io
-
     torch = library("torch", "torch")
     with model.open(path) if not is_gzip_name(path) else io.BytesIO(model.read(path)) as file:
         head = file.read(1)
@@ -116,8 +128,11 @@ def shards_of(model: StoredModel, index: str) -> list[str]:
     return shards
 
 
-def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -> None:
-    """Put the weights into a module. Raises NotLoadableError that says what does not fit."""
+def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool, as_saved: bool = False) -> None:
+    """Put the weights into a module, of its own types unless they are to stay ``as_saved``.
+
+    Raises NotLoadableError that says what does not fit.
+    """
     own = module.state_dict()
     lacking = [name for name in own if name not in state]
     foreign = [name for name in state if name not in own]
@@ -134,7 +149,8 @@ def fill(module: Any, state: Mapping[str, Any], version: str, *, strict: bool) -
             f"the weights of {version} do not fit the module: {'; '.join(wrong)}",
             remedy="make the module as it was when they were saved, say prefix=, or strict=False",
         )
-    module.load_state_dict(dict(state), strict=False, assign=any(value.is_meta for value in own.values()))
+    assign = as_saved or any(value.is_meta for value in own.values())
+    module.load_state_dict(dict(state), strict=False, assign=assign)
 
 
 def _move(state: dict[str, Any], device: str) -> None:
