@@ -39,7 +39,7 @@ def derive(
         transaction.came_from(parent.id)
         before = transaction.tree(parent.version.tree)
         gone = {*changed, *removed}
-        entries = [entry for entry in before if entry.path not in gone and _leads_to(before, entry) not in gone]
+        entries = [entry for entry in before if entry.path not in gone and _leads_to(before, entry) not in removed]
         for path, data in changed.items():
             stored = transaction.add_bytes(data, path).info
             entries.append(Entry.file(path, stored.sha256, stored.size_bytes, _MODE))

@@ -17,6 +17,7 @@ from casmodels.errors import MissingExtraError, NameTakenError, NoRoomError, Not
 from casmodels.library import Store
 from casmodels.loaders import load_model, room
 from casmodels.quantising import graphs
+from casstore import files
 from casstore.errors import FullError, InvalidInputError
 from tests.models.loaders.test_onnx import DATA, expected, linear
 
@@ -241,3 +242,39 @@ def test_a_full_disk(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch
 
 def _full(**_: object) -> object:
     raise OSError(28, "No space left on device")
+
+
+def test_a_directory_of_a_version_and_links(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(MODEL)
+    (folder / "latest").symlink_to("model.onnx")
+    (tmp_path / "mine" / "other.onnx").write_bytes(b"another model")
+    store.checkpoint("mine", tmp_path / "mine")
+    with load_model(store, "mine", path="deep") as model, quantize_model(model) as small:
+        small.save("small")
+        found = small(DATA)
+    before, after = ({each.path: each.digest for each in store.contents(name).files} for name in ("mine", "small"))
+    assert before.keys() == after.keys() == {"deep/model.onnx", "deep/latest", "other.onnx"}
+    assert {path for path in before if before[path] != after[path]} == {"deep/model.onnx", "deep/latest"}
+    with load_model(store, "small", path="deep") as again:
+        assert np.array_equal(again(DATA), found)
+
+
+def test_a_full_store(store: Store, saved: Saver) -> None:
+    saved({"model.onnx": MODEL})
+
+    def full(operation: str, path: str) -> None:
+        if operation == "write" and path.endswith(".tmp"):
+            raise OSError(28, "No space left on device")
+
+    with load_model(store, "mine") as model, quantize_model(model) as small:
+        before = files.set_hook(full)
+        try:
+            with pytest.raises(FullError, match="no space left"):
+                small.save("small")
+        finally:
+            files.set_hook(before)
+        assert [found.name for found in store.list()] == ["mine"]
+        small.save("small")  # it is still there to be saved
+    assert store.verify(data=True).ok
