@@ -30,13 +30,12 @@ def torchao_config(dtype: str, *, activations: bool) -> Any:
     return getattr(torchao("torchao.quantization"), kinds[dtype])()
 
 
-def quantised_module(module: Any, dtype: str, *, activations: bool) -> Any:
-    """A copy in fewer bits. What stays as it is lies in memory once, for both.
+def quantised_module(module: Any, name: str, dtype: str, *, activations: bool) -> Any:
+    """A copy in fewer bits. What stays as it is lies in memory once, for both. ``name`` is what messages call it.
 
     Raises NotQuantisableError, MissingExtraError.
     """
     torch = library("torch", EXTRA)
-    name = type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         raise NotQuantisableError(
             f"{name} is compiled TorchScript", remedy="quantise the module that it was made from, or its ONNX export"

@@ -144,7 +144,7 @@ def _made(module: Any, what: str, dtype: str, device: str, *, activations: bool,
     if not force:
         # What comes to lie beside the original has half its bits at most.
         room.check(what, modules.weights_bytes(module) // 2, device, 0 if device != CPU else 1, "quantise")
-    return modules.quantised_module(module, dtype, activations=activations)
+    return modules.quantised_module(module, what, dtype, activations=activations)
 
 
 def _method_of_module(dtype: str, *, activations: bool) -> str:

@@ -64,6 +64,7 @@ def test_what_people_are_told(run: Run, store: Store, tmp_path: Path) -> None:
     assert f": fp16 of mine@{parent} (onnxruntime.float16), weights of 12" in out
     assert err == "it was not compared with the model that it was made from; --sample FILE does that\n"
     assert "quantised:       fp16 of mine@" in run("info", "half")[1]
+    assert f"fp16 of mine@{parent}" in run("versions", "half")[1]
     sample = tmp_path / "sample.json"
     sample.write_text(json.dumps(DATA.tolist()))
     code, out, err = run("quantize", "mine", "--dtype", "fp16", "--name", "half", "--sample", sample)
