@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from casmodels import config
 from casmodels.errors import NotQuantisableError
 from casmodels.loaders import room
 from casmodels.loaders.builtin.onnx import loaded_session
@@ -87,7 +88,7 @@ def quantize_model(
         LocalRunner(loader, loaded, device),
         loader=loader.name,
         version=type(model).__name__,
-        batch_size=8,
+        batch_size=config.inference().batch_size,
         dtype=dtype,
         method=_method_of_module(dtype, activations=activations),
         activations=activations,

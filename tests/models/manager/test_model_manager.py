@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from casmodels import ModelManager, QuantisedModel
+from casmodels import ModelManager, QuantisedModel, quantize_model
 from casmodels.errors import (
     ConfigurationError,
     DeviceError,
@@ -162,6 +162,27 @@ def test_a_model_is_quantised_after_it_was_loaded(make: Callable[..., ModelManag
     assert manager.load_model("small") is model
     manager.unload_model("small")
     assert model.closed
+
+
+def test_what_is_saved_keeps_the_licence(make: Callable[..., ModelManager], hub: FakeHub) -> None:
+    hub.add("org/graph", {"config.json": b"{}", "model.onnx": linear().SerializeToString()})
+    hub.repos["org/graph"].card = {"license": "cc-by-nc-4.0"}
+    manager = make()
+    manager.download_model("org/graph")
+    with quantize_model(manager.load_model("org/graph", loader="onnx")) as small:
+        small.save("small")
+    (info,) = manager.store.info("small")
+    assert (info.licence, info.base_models) == ("cc-by-nc-4.0", ("org/graph",))
+    assert manager.store.info("org/graph")[0].quantised is None
+
+
+def test_a_model_in_a_process_of_its_own_is_not_quantised(make: Callable[..., ModelManager], tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(linear().SerializeToString())
+    manager = make({"small": {"dtype": "int8", "isolated": True}})
+    manager.store.checkpoint("small", tmp_path / "model.onnx")
+    with pytest.raises(NotQuantisableError, match=r"models.small: small@\w+ is in a process of its own"):
+        manager.load_model("small")
+    assert manager.loaded == ()
 
 
 def test_a_model_that_cannot_be_quantised_is_not_kept(make: Callable[..., ModelManager], counting: Counting) -> None:

@@ -95,11 +95,13 @@ def test_the_same_module_gives_the_same_bytes(store: Store, saved: Saver) -> Non
     assert result.unchanged
 
 
-def test_a_bare_module() -> None:
+def test_a_bare_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCH_SIZE", "5")
     module = forecast().train()
     expected = {name: value.clone() for name, value in module.state_dict().items()}
     small = quantize_model(module, dtype="int8")
     assert small.process_batch(SERIES, batch_size=4).shape == (6, 32)
+    assert small.batch_size == 5
     assert small.to("cpu").device == "cpu"
     assert module.training
     assert all(torch.equal(value, expected[name]) for name, value in module.state_dict().items())
