@@ -30,7 +30,7 @@ class Loaded:
     a batch of data, if that differs; None where there is nothing to call. ``prepare`` makes of all the data what is
     cut into batches. ``move`` brings the model to another device. ``processor`` makes its inputs, such as a tokenizer.
     ``close`` gives back what is not memory, and does not fail. ``again`` makes the same of another object of the
-    model's kind, such as a quantised copy; None where none can take its place.
+    model's kind (of ONNX: of the bytes of another file), such as a quantised copy; None where none can take its place.
     ``source`` is the file that the model was made of, where that lies nowhere else.
     """
 

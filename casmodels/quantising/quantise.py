@@ -7,7 +7,6 @@ from typing import Any
 from casmodels import config
 from casmodels.errors import NotQuantisableError
 from casmodels.loaders import room
-from casmodels.loaders.builtin.onnx import loaded_session
 from casmodels.loaders.builtin.sentence_transformers import SentenceTransformersLoader, loaded_encoder
 from casmodels.loaders.builtin.weights import WeightsLoader
 from casmodels.loaders.devices import CPU
@@ -105,7 +104,7 @@ def _of_handle(model: LoadedModel, dtype: str, *, activations: bool, force: bool
     if isinstance(model, QuantisedModel):
         raise NotQuantisableError(f"{model.version} is quantised already", remedy="quantise its .original")
     loaded, origin = runner.loaded, runner.origin
-    if runner.loader.name == "onnx" and origin is not None:
+    if runner.loader.name == "onnx" and origin is not None and loaded.again is not None:
         if activations:
             raise NotQuantisableError(
                 "activations=True is for torch modules", remedy="leave it out: ONNX models always do that in int8"
@@ -114,7 +113,7 @@ def _of_handle(model: LoadedModel, dtype: str, *, activations: bool, force: bool
             size = sum(origin.model.sizes[file] for file in origin.files)
             room.check(model.version, size, runner.device, _GRAPH_COPIES, "quantise")
         data = graphs.quantised_graph(origin.model, origin.files[0], dtype)
-        made = loaded_session(data, runner.device)
+        made = loaded.again(data)
         made.source = data
         method = {INT8: "onnxruntime.quantize_dynamic, per channel", FP16: "onnxruntime.float16"}[dtype]
     elif loaded.again is not None and modules.is_module(loaded.model):

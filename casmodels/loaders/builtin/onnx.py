@@ -56,7 +56,11 @@ class OnnxLoader:
             options.add_external_initializers_from_files_in_memory(
                 list(external), list(external.values()), [len(part) for part in external.values()]
             )
-        return loaded_session(data, request.device, options)
+        loaded = loaded_session(data, request.device, options)
+        # The user's own options point at the bytes of the other files from now on, so these must outlive them.
+        given = (session_options, external if session_options is not None else None)
+        loaded.again = lambda other: loaded_session(other, request.device, given[0])
+        return loaded
 
 
 def loaded_session(data: bytes, device: str, options: Any = None) -> Loaded:

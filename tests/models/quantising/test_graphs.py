@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from casmodels import quantize_model
@@ -278,3 +279,11 @@ def test_a_full_store(store: Store, saved: Saver) -> None:
         assert [found.name for found in store.list()] == ["mine"]
         small.save("small")  # it is still there to be saved
     assert store.verify(data=True).ok
+
+
+def test_the_options_of_a_session_stay(store: Store, saved: Saver) -> None:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    saved({"model.onnx": MODEL})
+    with load_model(store, "mine", session_options=options) as model, quantize_model(model) as small:
+        assert small.model.get_session_options().intra_op_num_threads == 1
