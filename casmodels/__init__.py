@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from casmodels.loaders import LoadedModel, load_model
     from casmodels.manager import DownloadResult, ModelDownloader, ModelManager
     from casmodels.performance.metrics import ModelMetrics
+    from casmodels.quantising import QuantisedModel, quantize_model
     from casmodels.registry import Registry
     from casmodels.specs import ModelSpec, ModelType
     from casstore.errors import StoreError
@@ -29,11 +30,13 @@ __all__ = [
     "ModelSpec",
     "ModelType",
     "PullOptions",
+    "QuantisedModel",
     "Registry",
     "Store",
     "StoreError",
     "__version__",
     "load_model",
+    "quantize_model",
     "verify_model_integrity",
 ]
 
@@ -46,10 +49,12 @@ _HOMES = {
     "ModelSpec": "casmodels.specs",
     "ModelType": "casmodels.specs",
     "PullOptions": "casmodels.library.options",
+    "QuantisedModel": "casmodels.quantising",
     "Registry": "casmodels.registry",
     "Store": "casmodels.library",
     "StoreError": "casstore.errors",
     "load_model": "casmodels.loaders",
+    "quantize_model": "casmodels.quantising",
     "verify_model_integrity": "casmodels.integrity",
 }
 

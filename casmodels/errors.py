@@ -114,6 +114,12 @@ class NotLoadableError(InvalidInputError):
     kind = "not-loadable"
 
 
+class NotQuantisableError(InvalidInputError):
+    """A model cannot be quantised, or not to that type."""
+
+    kind = "not-quantisable"
+
+
 class UnsafeModelError(InvalidInputError):
     """Loading the file would execute code that is in it."""
 
@@ -260,6 +266,7 @@ __all__ = [
     "NoRoomError",
     "NotLoadableError",
     "NotLoadedError",
+    "NotQuantisableError",
     "NotSignedError",
     "OfflineError",
     "RegistryError",

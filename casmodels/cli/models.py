@@ -124,6 +124,14 @@ def _tell(output: Output, models: Sequence[ModelResult]) -> None:
                 output.line(f"  {label + ':':<17}{shown(value)}")
 
 
+def _quantised(model: ModelResult) -> str | None:
+    if model.quantised is None:
+        return None
+    from casmodels.cli.quantised import told
+
+    return told(model.quantised)
+
+
 def _facts(model: ModelResult) -> list[tuple[str, str | None]]:
     here = f"{size(model.size_bytes)}, stored in {size(model.stored_bytes)}"
     return [
@@ -136,6 +144,7 @@ def _facts(model: ModelResult) -> list[tuple[str, str | None]]:
         ("context length", str(model.context_length) if model.context_length else None),
         ("licence", model.licence),
         ("made from", ", ".join(model.base_models)),
+        ("quantised", _quantised(model)),
         ("versions", _versions(model) if model.installed else "none here; `casmodels pull` brings it in"),
         ("size", here if model.installed else None),
         ("signature", _SIGNATURES.get(model.signature) if model.signature is not None else None),

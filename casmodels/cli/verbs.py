@@ -23,6 +23,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
     "Versions": {
         "checkpoint": "saving",
+        "quantize": "quantising",
         "versions": "versions",
         "checkout": "saving",
         "restore": "saving",
@@ -53,6 +54,7 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
     "list": ("models", "search", "find", "available", "ps"),
     "info": ("show", "inspect", "describe"),
     "checkpoint": ("import", "add", "commit", "save", "snapshot", "backup", "push", "archive", "store", "put"),
+    "quantize": ("quantise", "convert", "cast"),
     "versions": ("log", "history", "snapshots", "checkpoints", "tags", "branches"),
     "checkout": ("export", "extract", "unpack", "load", "switch", "copy", "cp"),
     "restore": ("revert", "rollback", "reset", "undo", "recover"),

@@ -125,4 +125,7 @@ def _about(version: VersionResult) -> str:
         return f"damaged: {version.damaged}"
     if version.message:
         return version.message
+    if version.quantised is not None:
+        parent, _, made_from = version.quantised.parent.rpartition("@")
+        return f"{version.quantised.dtype} of {parent}@{short_id(made_from)}"
     return f"{version.source}@{version.revision[:12]}" if version.revision else str(version.source)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Final
 
 from casmodels.formats.layout import (
     BYTE,
@@ -58,6 +59,16 @@ _TYPES: Final = {
     "F6_E2M3": SIX_BITS,
     "F6_E3M2": SIX_BITS,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNumbers:
+    """A tensor to be written: the format's word for its type, and the numbers, rows first, lowest byte first."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
 
 _STRING: Final = rb'"(?:[^"\\\x00-\x1f]|\\.)*+"'
 _SPACE: Final = rb"[ \t\r\n]*+"
@@ -154,3 +165,30 @@ def _tensor(name: str, entry: bytes, data_start: int) -> StoredTensor:
 def _are_sizes(values: object) -> bool:
     """Whether these are whole numbers that fit 64 bits; true and 1.0 are none."""
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 63 for value in values)
+
+
+def safetensors_metadata(file: IO[bytes]) -> dict[str, str]:
+    """The texts by key that the header may hold beside the tensors. Raises DoubtError, and ValueError for no JSON."""
+    header_bytes = int.from_bytes(file.read(_PREFIX_BYTES), "little")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise DoubtError("the header is larger than it may be")
+    header = json.loads(file.read(header_bytes))
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise DoubtError("the header is not as safetensors defines it")
+    return metadata
+
+
+def safetensors_bytes(tensors: Mapping[str, StoredNumbers], metadata: Mapping[str, str]) -> bytes:
+    """A whole file: always the same for the same tensors, while safetensors' own writer leaves the metadata in any
+    order. The widest numbers come first, so that all lie on the boundaries that suit them."""
+    ordered = sorted(tensors.items(), key=lambda item: (-_TYPES[item[1].dtype].bits, item[0]))
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    position = 0
+    for name, numbers in ordered:
+        end = position + len(numbers.data)
+        header[name] = {"dtype": numbers.dtype, "shape": list(numbers.shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % _PREFIX_BYTES)
+    return b"".join([len(text).to_bytes(_PREFIX_BYTES, "little"), text, *(numbers.data for _, numbers in ordered)])

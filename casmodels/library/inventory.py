@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from casmodels.library.context import Context
 from casmodels.library.model_types import type_of
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
+from casmodels.library.quantised_record import quantised_of
 from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE
 from casmodels.specs import ModelSpec, parse_model_type
 from casstore.catalog import Reader
@@ -187,6 +188,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
         signature=_signature(pins, name, newest[0].id, newest[1]) if newest is not None else None,
+        quantised=quantised_of(metadata),
     )
 
 
@@ -247,6 +249,7 @@ def _version(
         pinned=ref.target in pins,
         damaged=_damage(record, stored_bytes),
         signature=_signature(keys, ref.key.name, ref.target, tree),
+        quantised=quantised_of(version.metadata) if version is not None else None,
     )
 
 

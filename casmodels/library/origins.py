@@ -17,7 +17,7 @@ def origin_of(found: Found) -> Path:
     source = urlsplit(found.version.source)
     if source.scheme != "file" or found.version.metadata.get("kind") != "checkpoint":
         raise InvalidInputError(
-            f"{found.name} was not saved from a directory of yours but pulled from {found.version.source}",
+            f"{found.name} was not saved from a directory of yours but comes from {found.version.source}",
             remedy=f"`casmodels checkout {found.name} DIR` or `casmodels view {found.name}` gives it out",
         )
     return Path(unquote(source.path, errors="surrogateescape"))

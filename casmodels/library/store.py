@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         GcResult,
         ModelResult,
         PullResult,
+        Quantised,
         RemoveResult,
         RepairResult,
         SignatureResult,
@@ -189,6 +190,27 @@ class Store:
 
         options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
         return saving.checkpoint(self._context, name, path, options, progress)
+
+    def check_own_name(self, name: str) -> None:
+        """Raise InvalidInputError or NameTakenError for a name that cannot be given to versions of the user's own."""
+        from casmodels.library import names
+
+        with self._context.engine().reading() as reader:
+            names.check_own_name(reader, self.registry, name)
+
+    def derive(
+        self,
+        name: str,
+        changed: Mapping[str, bytes],
+        removed: Collection[str],
+        quantised: Quantised,
+        message: str = "",
+    ) -> CheckpointResult:
+        """Save a version that was quantised from another of this store: the same files, but for some. Raises also
+        what `checkpoint` does. `casmodels.quantize_model` makes the files."""
+        from casmodels.library import deriving
+
+        return deriving.derive(self._context, name, changed, removed, quantised, message)
 
     def versions(self, name: str | None = None) -> _Versions:
         """The versions of a name, or of all, newest first."""

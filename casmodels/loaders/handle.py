@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from casmodels.errors import UnloadedError, WorkerDiedError
 from casmodels.loaders.batches import length
@@ -60,14 +60,24 @@ class LoadedModel:
         self._runner: Runner | None = runner
         self._device = runner.device
         self._worker_id = runner.worker_id
-        self._logs = logs
+        self.logs = logs
         self._calls = Calls()
         self._accuracy: float | None = None
+
+    @property
+    def runner(self) -> Runner:
+        """Where the model is, for what works on handles."""
+        return self._open()
 
     @property
     def model(self) -> Any:
         """The library's own object, such as a torch module or an onnxruntime session."""
         return self._open().model
+
+    @property
+    def batch_size(self) -> int:
+        """How many items `process_batch` takes at a time unless it is told."""
+        return self._batch_size
 
     @property
     def device(self) -> str:
@@ -128,7 +138,7 @@ class LoadedModel:
         self._accuracy = score(self.process_batch(data, batch_size), expected, metric)
         return self._accuracy
 
-    def to(self, device: str) -> LoadedModel:
+    def to(self, device: str) -> Self:
         """Bring the model to another device. Raises DeviceError."""
         runner = self._open()
         self._guarded(lambda: runner.move(device))
@@ -141,15 +151,15 @@ class LoadedModel:
         if runner is None:
             return
         try:
-            if self._logs is not None:
-                log_summary(self._logs, self.metrics)
+            if self.logs is not None:
+                log_summary(self.logs, self.metrics)
         finally:
             self._worker_id = None  # another process may get that id
             runner.close()
 
     unload = close
 
-    def __enter__(self) -> LoadedModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -159,7 +169,7 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         state = "unloaded" if self._runner is None else f"on {self._runner.device}"
-        return f"<LoadedModel {self.version} by {self.loader}, {state}>"
+        return f"<{type(self).__name__} {self.version} by {self.loader}, {state}>"
 
     def _open(self) -> Runner:
         if self._runner is None:
@@ -175,8 +185,8 @@ class LoadedModel:
             error = raised
             raise
         finally:
-            if self._logs is not None:
-                log_call(self._logs, self, kind, call, error)
+            if self.logs is not None:
+                log_call(self.logs, self, kind, call, error)
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
         try:

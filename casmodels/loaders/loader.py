@@ -30,7 +30,9 @@ class Loaded:
     a batch of data, if that differs; None where there is nothing to call. ``prepare`` makes of all the data what is
     cut into batches. ``move`` brings the model to another device. ``processor`` makes its inputs, such as a tokenizer.
     ``close`` gives back what is not memory, and does not fail. ``example`` makes a batch of so many items to try
-    it with.
+    it with. ``again`` makes the same of another object of the model's kind (of ONNX: of the bytes of another file),
+    such as a quantised copy; None where none can take its place. ``source`` is the file that the model was made of,
+    where that lies nowhere else.
     """
 
     model: Any
@@ -41,6 +43,8 @@ class Loaded:
     processor: Any = None
     close: Callable[[], None] = _nothing
     example: Callable[[int], Any] | None = None
+    again: Callable[[Any], Loaded] | None = None
+    source: bytes = b""
 
 
 class Loader(Protocol):

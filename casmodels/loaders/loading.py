@@ -15,7 +15,7 @@ from casmodels.loaders.devices import choose
 from casmodels.loaders.extras import first_line
 from casmodels.loaders.handle import LoadedModel, checked_batch_size
 from casmodels.loaders.loader import Loaded, Loader, Request
-from casmodels.loaders.local import LocalRunner
+from casmodels.loaders.local import LocalRunner, Origin
 from casmodels.loaders.stored_model import StoredModel
 from casstore.errors import InvalidInputError, StoreError
 
@@ -59,7 +59,7 @@ def load_model(
         room.check(str(model), sum(model.sizes[file] for file in files), place, chosen.copies)
     loaded = _loaded(chosen, model, Request(files, place), options)
     return LoadedModel(
-        LocalRunner(chosen, loaded, place),
+        LocalRunner(chosen, loaded, place, Origin(model, files)),
         loader=chosen.name,
         version=model.contents.target,
         batch_size=size,

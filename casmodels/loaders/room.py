@@ -42,21 +42,22 @@ def _free_in_group() -> int | None:
         return None
 
 
-def check(what: str, weights_bytes: int, device: str, copies: int) -> None:
+def check(what: str, weights_bytes: int, device: str, copies: int, act: str = "load") -> None:
     """Raise NoRoomError where the weights, as often as they lie there at once, do not fit.
 
-    ``copies`` counts in this machine's memory. On the way to a GPU the weights lie in both.
+    ``copies`` counts in this machine's memory. On the way to a GPU the weights lie in both. ``act`` is the verb for
+    what is to be done with the model.
     """
-    _check(what, weights_bytes * copies + _KEPT_FREE_BYTES, "cpu")
+    _check(what, weights_bytes * copies + _KEPT_FREE_BYTES, "cpu", act)
     if device.startswith("cuda"):
-        _check(what, weights_bytes + _KEPT_FREE_BYTES, device)
+        _check(what, weights_bytes + _KEPT_FREE_BYTES, device, act)
 
 
-def _check(what: str, needed_bytes: int, device: str) -> None:
+def _check(what: str, needed_bytes: int, device: str, act: str) -> None:
     free = free_bytes(device)
     if free is not None and needed_bytes > free:
         where = "memory" if device == "cpu" else f"memory of {device}"
         raise NoRoomError(
-            f"{what} does not fit: to load it takes {size(needed_bytes)} of {where}, and {size(free)} are free",
-            remedy="unload other models, take a smaller or quantised one, or load it all the same with force=True",
+            f"{what} does not fit: to {act} it takes {size(needed_bytes)} of {where}, and {size(free)} are free",
+            remedy=f"unload other models, take a smaller or quantised one, or {act} it all the same with force=True",
         )

@@ -13,7 +13,13 @@ def loaded_module(module: Any, device: str, *, close: Callable[[], None] | None 
     """A module that is called without gradients, with its data where it is and of its precision."""
     module.to(device).eval()
     running = RunningModule(module)
-    loaded = Loaded(module, running.call, running.call_batch, move=running.move)
+    loaded = Loaded(
+        module,
+        running.call,
+        running.call_batch,
+        move=running.move,
+        again=lambda other: loaded_module(other, str(running.device)),
+    )
     if close is not None:
         loaded.close = close
     return loaded

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from casmodels import config as configuration
 from casmodels.configs.model_configs import ModelConfig, read_model_configs
-from casmodels.errors import DownloadFailedError, NotLoadedError
+from casmodels.errors import DownloadFailedError, NotLoadedError, NotQuantisableError
 from casmodels.library import PullOptions, Store
 from casmodels.loaders import LoadedModel, load_model
 from casmodels.progress import Progress
@@ -21,6 +21,9 @@ from casstore.errors import InvalidInputError
 
 _DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """What a file of configurations calls them, and what the loaders' libraries do."""
+
+_QUANTISED: Final = ("fp8", "int8", "int4")
+"""To these a model is quantised after it was loaded."""
 
 
 class ModelManager:
@@ -88,7 +91,7 @@ class ModelManager:
         with self._lock:
             key = self._key(name)
             if key not in self._still_loaded():
-                loaded = load_model(self._store, name, **self._settings(key, device, options))
+                loaded = self._load(key, name, device, options)
                 self._loaded[key] = loaded, options
                 return loaded
             loaded, before = self._loaded[key]
@@ -136,26 +139,34 @@ class ModelManager:
         spec = self._registry.find(base)
         return f"{spec.id if spec is not None else base}{at}{version}"
 
+    def _load(self, key: str, name: str, device: str | None, options: dict[str, Any]) -> LoadedModel:
+        """Load a model, and quantise it where the configuration says so."""
+        settings, config = self._settings(key, device, options), self._config(key)
+        if config.dtype not in _QUANTISED or "dtype" in settings:
+            return load_model(self._store, name, **settings)
+        from casmodels.quantising import quantize_model
+        from casmodels.quantising.dtypes import checked_dtype
+
+        try:
+            checked_dtype(config.dtype)
+            with load_model(self._store, name, **settings) as loaded:
+                return quantize_model(loaded, config.dtype)
+        except NotQuantisableError as error:
+            raise NotQuantisableError(f"{config.where}: {error.message}", remedy=error.remedy) from error
+
+    def _config(self, key: str) -> ModelConfig:
+        return self._configs.get(key) or self._configs.get(key.partition("@")[0]) or ModelConfig()
+
     def _settings(self, key: str, device: str | None, options: dict[str, Any]) -> dict[str, Any]:
         """What `casmodels.load_model` is told: the configuration's, and over it what was said."""
-        config = self._configs.get(key) or self._configs.get(key.partition("@")[0]) or ModelConfig()
+        config = self._config(key)
         configured = {
             "device": config.device,
             "batch_size": config.batch_size,
             "isolated": config.isolated,
-            "dtype": _dtype(config),
+            "dtype": _DTYPES.get(config.dtype or ""),
             **config.options,
         }
         given = {"device": device, **options}
         wanted = {**configured, **{option: value for option, value in given.items() if value is not None}}
         return {option: value for option, value in wanted.items() if value is not None}
-
-
-def _dtype(config: ModelConfig) -> str | None:
-    if config.dtype is None:
-        return None
-    if config.dtype not in _DTYPES:
-        raise InvalidInputError(
-            f"{config.where}: a model cannot be loaded as {config.dtype} yet", remedy=f"use {', '.join(_DTYPES)}"
-        )
-    return _DTYPES[config.dtype]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from casmodels.results.entries import ContentsResult, EntryResult
     from casmodels.results.models import ModelResult
     from casmodels.results.pulls import ErrorResult, LeftOut, PullResult, PullStatus
+    from casmodels.results.quantised import Quantised, QuantiseResult
     from casmodels.results.signatures import SignatureResult, SignResult, WrittenSignature
     from casmodels.results.space import CleanupResult, CompactResult, GcResult, StatsResult
     from casmodels.results.take_ins import TakeInResult, TakeInStatus
@@ -39,6 +40,8 @@ __all__ = [
     "ModelResult",
     "PullResult",
     "PullStatus",
+    "QuantiseResult",
+    "Quantised",
     "RemoveResult",
     "RepairResult",
     "SideResult",
@@ -71,6 +74,8 @@ _HOMES = {
     "ModelResult": "models",
     "PullResult": "pulls",
     "PullStatus": "pulls",
+    "QuantiseResult": "quantised",
+    "Quantised": "quantised",
     "RemoveResult": "versions",
     "RepairResult": "checks",
     "SideResult": "diffs",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casmodels.results.quantised import Quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,4 @@ class ModelResult:
     base_models: tuple[str, ...] = ()
     damaged: int = 0
     signature: str | None = None
+    quantised: Quantised | None = None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casmodels.results.quantised import Quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class VersionResult:
     pinned: bool = False
     damaged: str | None = None
     signature: str | None = None
+    quantised: Quantised | None = None
 
 
 @dataclass(frozen=True, slots=True)

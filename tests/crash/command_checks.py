@@ -21,7 +21,7 @@ from casstore.refs import RefKind
 from casstore.store import Store as Engine
 from tests.crash import store_checks
 from tests.crash.checks import KNOWN
-from tests.crash.scene import LISTED, REPO, Digests, Expected, digest_of, digests_in, files_in
+from tests.crash.scene import LISTED, REPO, SMALL, Digests, Expected, digest_of, digests_in, files_in
 
 SIGNED = "out/model.sig"
 """Where `sign` writes a signature to."""
@@ -63,11 +63,12 @@ def check_done(work: Path, expected: Expected, command: str) -> None:
     """What a command does is there once it has ended."""
     scene = work / "scene"
     match command:
-        case "checkpoint" | "pull" | "pull-list":
+        case "checkpoint" | "pull" | "pull-list" | "quantize":
             name, files = {
                 "checkpoint": ("kept", expected.model),
                 "pull": (REPO, expected.hub),
                 "pull-list": (LISTED, expected.hub),
+                "quantize": (SMALL, expected.small),
             }[command]
             with Store(scene / "store") as store:
                 _check_version(store, name, files)

@@ -43,10 +43,14 @@ _REASON_BYTES = 4000
 _GLOBAL = ("--json", "-q")
 _WARM = (
     "casmodels.cli.program",
-    *(f"casmodels.cli.{module}" for module in ("bars", "care", "pulling", "saving", "signing", "versions", "views")),
+    *(
+        f"casmodels.cli.{module}"
+        for module in ("bars", "care", "pulling", "quantising", "saving", "signing", "versions", "views")
+    ),
     *(
         f"casmodels.library.{module}"
         for module in (
+            "deriving",
             "inventory",
             "pulling_hub",
             "pulling_lists",
@@ -60,7 +64,13 @@ _WARM = (
     ),
     *(
         f"casmodels.{module}"
-        for module in ("downloads.transfer", "formats.find", "runtime.memory", "sources.hub_client")
+        for module in (
+            "downloads.transfer",
+            "formats.find",
+            "quantising.stored",
+            "runtime.memory",
+            "sources.hub_client",
+        )
     ),
     *(
         f"casstore.{module}"
@@ -85,7 +95,7 @@ _WARM = (
         "requests",
         "tomllib",
     ),
-    *("numpy.ma", "zstandard"),
+    *("numpy.ma", "onnxruntime.quantization", "zstandard"),
 )
 """What would be imported after each fork else."""
 

@@ -2,8 +2,8 @@
 
 A scene lies in ``<work>/scene``. It is kept as a template, from which it is laid out anew for each kill:
 
-    store   `kept` with the tags `old` and `new`; `many`, of many small packs; a model of the Hub, a part of it pulled;
-            packs that nothing needs
+    store   `kept` with the tags `old` and `new`; `many`, of many small packs; `graph`, an ONNX model; a model of the
+            Hub, a part of it pulled; packs that nothing needs
     out     a checkout of `kept@old`
     model   what is checkpointed
     list.json   a download list of the same model of the Hub, under a name of the user's own
@@ -27,13 +27,17 @@ from random import Random
 
 from casmodels import config
 from casmodels.library import PullOptions, Store
+from casmodels.loaders import StoredModel
+from casmodels.quantising.graphs import quantised_graph
 from tests.crash import damage
 from tests.hub import FakeHub
+from tests.models.loaders.test_onnx import linear
 from tests.models.signatures.pems import write_pair
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REPO = "org/name"
 LISTED = "listed"
+SMALL = "small"
 
 WHOLE, DAMAGED = "whole", "damaged"
 """The templates."""
@@ -52,6 +56,7 @@ COMMANDS: Mapping[str, Command] = {
     "pull": Command(("pull", REPO, "--all-files", "--workers", "2")),
     "pull-list": Command(("pull", "--list", "list.json", "--workers", "2")),
     "checkpoint": Command(("checkpoint", "kept", "model")),
+    "quantize": Command(("quantize", "graph", "--name", SMALL)),
     "gc": Command(("gc",)),
     "compact": Command(("compact",)),
     "verify": Command(("verify", "--data")),
@@ -80,7 +85,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """``versions`` by name@id; what `kept` was and is to be; what is checkpointed and what is pulled; and of which
+    """``versions`` by name@id; what `kept` was and is to be; what is checkpointed, pulled and quantised; and of which
     versions which paths suffer from damage."""
 
     versions: dict[str, Digests]
@@ -88,6 +93,7 @@ class Expected:
     new: Digests
     model: Digests
     hub: Digests
+    small: Digests
     hurt: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
@@ -158,10 +164,14 @@ def _build(work: Path, environ: Mapping[str, str], upstream: Mapping[str, bytes]
                 (one / "0.bin").write_bytes(random.randbytes(1_000))
                 store.checkpoint(f"garbage-{number}", one, rehash=True)
                 store.remove(f"garbage-{number}")
+        (one / "0.bin").unlink()
+        (one / "model.onnx").write_bytes(linear().SerializeToString())
+        keep("graph", one)
+        small = sha256(quantised_graph(StoredModel(store, "graph"), "model.onnx", "int8")).hexdigest()
         (pulled,) = store.pull([REPO], PullOptions(low_priority=False, include=("0.bin",)))
         hub = {path: sha256(data).hexdigest() for path, data in upstream.items()}
         versions[f"{pulled.name}@{pulled.version}"] = {"0.bin": hub["0.bin"]}
-    expected = Expected(versions, old, new, digests_in(model), hub)
+    expected = Expected(versions, old, new, digests_in(model), hub, {"model.onnx": small})
     _put_by(work, WHOLE, expected)
     _build_damaged(work, environ, expected, random, size)
 

@@ -53,19 +53,27 @@ class OnnxLoader:
         path = request.files[0]
         data = model.read(path)
         options = session_options if session_options is not None else runtime.SessionOptions()
-        external = _external(model, path, data)
+        external = external_data(model, path, data)
         if external:
             options.add_external_initializers_from_files_in_memory(
                 list(external), list(external.values()), [len(part) for part in external.values()]
             )
-        on_gpu = request.device != CPU
-        session = runtime.InferenceSession(data, options, providers=[_CUDA] if on_gpu else ["CPUExecutionProvider"])
-        if on_gpu and _CUDA not in session.get_providers():
-            raise DeviceError(
-                f"onnxruntime cannot use {request.device}", remedy="see its log for what CUDA lacks, or use the CPU"
-            )
-        running = _Running(session)
-        return Loaded(session, running, example=running.example)
+        loaded = loaded_session(data, request.device, options)
+        # The user's own options point at the bytes of the other files from now on, so these must outlive them.
+        given = (session_options, external if session_options is not None else None)
+        loaded.again = lambda other: loaded_session(other, request.device, given[0])
+        return loaded
+
+
+def loaded_session(data: bytes, device: str, options: Any = None) -> Loaded:
+    """A model from its bytes, with onnxruntime's options for the session. Raises DeviceError."""
+    on_gpu = device != CPU
+    providers = [_CUDA] if on_gpu else ["CPUExecutionProvider"]
+    session = onnxruntime().InferenceSession(data, options, providers=providers)
+    if on_gpu and _CUDA not in session.get_providers():
+        raise DeviceError(f"onnxruntime cannot use {device}", remedy="see its log for what CUDA lacks, or use the CPU")
+    running = _Running(session)
+    return Loaded(session, running, example=running.example)
 
 
 def onnxruntime(extra: str = "onnx") -> Any:
@@ -116,7 +124,7 @@ def _is_data(path: str, file: str) -> bool:
     return path != file and path.lower().startswith((file.lower() + "_data", file.lower() + ".data"))
 
 
-def _external(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
+def external_data(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
     """The files that the model keeps tensors in, by what it calls them."""
     from casmodels.formats.onnx import onnx_layout
 

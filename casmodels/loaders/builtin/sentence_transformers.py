@@ -12,6 +12,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
 from casmodels.sources.weights import format_of
@@ -31,12 +32,16 @@ class SentenceTransformersLoader:
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
+        silence_torchao()
         library("sentence_transformers", "sentence-transformers")
         return torch_devices()
 
     def load(self, model: StoredModel, request: Request, *, truncate_dim: int | None = None) -> Loaded:
         """``truncate_dim`` is how many dimensions the embeddings are to have."""
         made_by = library("sentence_transformers", "sentence-transformers").SentenceTransformer
+        configs = [path for path in model.sizes if path.rpartition("/")[2] == "config.json"]
+        if any(quantised_by_torchao(model.read_json(path)) for path in configs):
+            torchao()  # or transformers says less clearly that it is missing
         with MemoryFiles() as files, without_bars():
             small = (path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None)
             files.add_all(model, (*small, *request.files))
@@ -47,10 +52,21 @@ class SentenceTransformersLoader:
                 local_files_only=True,
                 trust_remote_code=False,
             )
+        return loaded_encoder(made)
 
-        def encode(batch: Any) -> Any:
-            return made.encode(batch, batch_size=len(batch), show_progress_bar=False)
 
-        return Loaded(
-            made, made.encode, encode, move=made.to, processor=getattr(made, "tokenizer", None), example=sentences
-        )
+def loaded_encoder(made: Any) -> Loaded:
+    """A ``SentenceTransformer`` as it is run."""
+
+    def encode(batch: Any) -> Any:
+        return made.encode(batch, batch_size=len(batch), show_progress_bar=False)
+
+    return Loaded(
+        made,
+        made.encode,
+        encode,
+        move=made.to,
+        processor=getattr(made, "tokenizer", None),
+        example=sentences,
+        again=loaded_encoder,
+    )

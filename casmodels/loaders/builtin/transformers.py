@@ -15,6 +15,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import RunningModule
 from casmodels.sources.weights import format_of
@@ -51,6 +52,7 @@ class TransformersLoader:
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
+        silence_torchao()
         library("transformers", "transformers")
         return torch_devices()
 
@@ -70,8 +72,13 @@ class TransformersLoader:
             files.add_all(model, small_files(model))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
-        kind = _class(transformers, config, architecture)
-        made, missing = pretrained(kind, config, state_of(model, request.files), dtype)
+            kind = _class(transformers, config, architecture)
+            if quantised_by_torchao(model.read_json(_CONFIG)):
+                torchao()  # or transformers says less clearly that it is missing
+                files.add_all(model, request.files)  # transformers wants to see what they say of their tensors, too
+                made, missing = pretrained(kind, config, None, dtype, directory=str(files.path))
+            else:
+                made, missing = pretrained(kind, config, state_of(model, request.files), dtype)
         if missing and not allow_missing:
             raise NotLoadableError(
                 f"the weights of {model} lack {len(missing)} tensors of {type(made).__name__}, such as {missing[0]}",
@@ -80,15 +87,19 @@ class TransformersLoader:
         return _loaded(made, processor, request.device)
 
 
-def pretrained(kind: Any, config: Any, state: dict[str, Any], dtype: Any = None) -> tuple[Any, list[str]]:
-    """A model of a class of transformers, and the names of the tensors that the weights lack: these are random."""
+def pretrained(
+    kind: Any, config: Any, state: dict[str, Any] | None, dtype: Any = None, *, directory: str | None = None
+) -> tuple[Any, list[str]]:
+    """A model of a class of transformers, of the tensors ``state`` or else of the safetensors in ``directory``, and the
+    names of the tensors that the weights lack: these are random."""
     with without_bars():
         made, report = kind.from_pretrained(
-            None,
+            directory,
             config=config,
             state_dict=state,
             dtype=dtype if dtype is not None else "auto",
             output_loading_info=True,
+            use_safetensors=True if directory is not None else None,
         )
     return made, sorted(report["missing_keys"])
 
@@ -180,8 +191,11 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
         found = running.call_batch({**batch, **extra} if isinstance(batch, dict) else batch)
         return {name: value for name, value in found.items() if name not in _OF_PAIRS}
 
+    def again(other: Any) -> Loaded:
+        return _loaded(other, processor, str(running.device))
+
     example = sentences if callable(tokenizer) and hasattr(tokenizer, "pad_token") else None
-    return Loaded(made, call, call_batch, prepare, running.move, processor, example=example)
+    return Loaded(made, call, call_batch, prepare, running.move, processor, example=example, again=again)
 
 
 def _is_text(data: Any) -> bool:

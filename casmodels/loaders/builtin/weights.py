@@ -7,10 +7,12 @@ from posixpath import dirname, join
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.formats.safetensors import safetensors_metadata
 from casmodels.library.loading import Wanted, of_bytes
 from casmodels.loaders.devices import CPU, torch_devices
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
+from casmodels.loaders.quantised_tensors import KEPT_DTYPE, restored
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import loaded_module
 from casmodels.sources.gzipped import is_gzip_name, unpacked_name
@@ -48,7 +50,9 @@ class WeightsLoader:
         state = state_of(model, request.files, request.device, prefix)
         if into is None:
             return Loaded(state, move=lambda device: _move(state, device))
-        fill(into, {name.removeprefix(prefix): value for name, value in state.items()}, str(model), strict=strict)
+        as_saved = any(KEPT_DTYPE in metadata_of(model, path) for path in request.files)
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        fill(into, state, str(model), strict=strict, assign=as_saved)
         return loaded_module(into, request.device)
 
 
@@ -67,7 +71,7 @@ def state_of(model: StoredModel, files: Sequence[str], device: str = CPU, prefix
     for path in files:
         if not unpacked_name(path).lower().endswith(".safetensors"):
             check_pickle(model, path)
-        found = tensors_of(model, path, device, prefix)
+        found = restored(tensors_of(model, path, device, prefix), metadata_of(model, path), model.called(path), prefix)
         for name in found:
             if name in state:
                 raise NotLoadableError(
@@ -85,6 +89,14 @@ def tensors_of(model: StoredModel, path: str, device: str = CPU, prefix: str = "
         return model.tensors(path, prefix=prefix, framework="torch", device=None if device == CPU else device)
     found = of_bytes(model.read(path), model.called(path), Wanted(prefix=prefix), "torch")
     return {name: tensor.to(device) for name, tensor in found.items()}
+
+
+def metadata_of(model: StoredModel, path: str) -> dict[str, str]:
+    """What a safetensors file says of itself, beside its tensors; other files say nothing."""
+    if not unpacked_name(path).lower().endswith(".safetensors"):
+        return {}
+    with model.unpacked(path) as file:
+        return safetensors_metadata(file)
 
 
 def check_pickle(model: StoredModel, path: str, known: Callable[[str], bool] = lambda _: False) -> None:
@@ -132,7 +144,8 @@ def shards_of(model: StoredModel, index: str) -> list[str]:
 def fill(
     module: Any, state: Mapping[str, Any], what: str, *, strict: bool, assign: bool = False, remedy: str = _OWN_MODULE
 ) -> None:
-    """Put the weights into a module, or with ``assign`` in the place of its own; ``what`` is what messages call them.
+    """Put the weights into a module, of its own types unless ``assign`` puts them in the place of its own; ``what`` is
+    what messages call them.
 
     Raises NotLoadableError that says what does not fit.
     """

@@ -6,20 +6,23 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from casmodels import ModelManager
+from casmodels import ModelManager, QuantisedModel, quantize_model
 from casmodels.errors import (
     ConfigurationError,
     DeviceError,
     DownloadFailedError,
     NotLoadedError,
+    NotQuantisableError,
     UnknownModelError,
     UnloadedError,
 )
 from casmodels.loaders import Loaded, Request, StoredModel, registry
 from casstore.errors import InvalidInputError, NotFoundError
 from tests.hub import FakeHub
+from tests.models.loaders.test_onnx import DATA, expected, linear
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FILES = {"config.json": b"{}", "model.safetensors": b"0" * 1000}
@@ -139,8 +142,55 @@ def test_a_dtype_is_the_librarys_word_or_refused(make: Callable[..., ModelManage
     make({"ada-002": {"dtype": "bf16"}}).load_model("ada-002")
     assert counting.dtype == "bfloat16"
     manager = make({"ada-002": {"dtype": "int4"}})
-    with pytest.raises(InvalidInputError, match=r"json, line 1, models.ada-002: a model cannot be loaded as int4 yet"):
+    with pytest.raises(NotQuantisableError, match=r"json, line 1, models.ada-002: a model cannot be quantised to int4"):
         manager.load_model("ada-002")
+    assert counting.open == 1
+    manager.load_model("ada-002", dtype="float32")  # what is said in the call counts more
+    assert counting.dtype == "float32"
+
+
+def test_a_model_is_quantised_after_it_was_loaded(make: Callable[..., ModelManager], tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(linear().SerializeToString())
+    manager = make({name: {"dtype": "int8", "batch_size": 4, "device": "cpu"} for name in ("small", "ada-002")})
+    manager.store.checkpoint("small", tmp_path / "model.onnx")
+    model = manager.load_model("small")
+    assert isinstance(model, QuantisedModel)
+    assert (model.dtype, model.batch_size) == ("int8", 4)
+    assert model.original is not None
+    assert model.original.closed
+    assert np.allclose(model.process_batch(DATA), expected(DATA), atol=0.1)
+    assert manager.load_model("small") is model
+    manager.unload_model("small")
+    assert model.closed
+
+
+def test_what_is_saved_keeps_the_licence(make: Callable[..., ModelManager], hub: FakeHub) -> None:
+    hub.add("org/graph", {"config.json": b"{}", "model.onnx": linear().SerializeToString()})
+    hub.repos["org/graph"].card = {"license": "cc-by-nc-4.0"}
+    manager = make()
+    manager.download_model("org/graph")
+    with quantize_model(manager.load_model("org/graph", loader="onnx")) as small:
+        small.save("small")
+    (info,) = manager.store.info("small")
+    assert (info.licence, info.base_models) == ("cc-by-nc-4.0", ("org/graph",))
+    assert manager.store.info("org/graph")[0].quantised is None
+
+
+def test_a_model_in_a_process_of_its_own_is_not_quantised(make: Callable[..., ModelManager], tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(linear().SerializeToString())
+    manager = make({"small": {"dtype": "int8", "isolated": True}})
+    manager.store.checkpoint("small", tmp_path / "model.onnx")
+    with pytest.raises(NotQuantisableError, match=r"models.small: small@\w+ is in a process of its own"):
+        manager.load_model("small")
+    assert manager.loaded == ()
+
+
+def test_a_model_that_cannot_be_quantised_is_not_kept(make: Callable[..., ModelManager], counting: Counting) -> None:
+    manager = make({"ada-002": {"dtype": "int8"}})
+    with pytest.raises(NotQuantisableError, match=r"models.ada-002: what the loader 'counting' loads cannot be"):
+        manager.load_model("ada-002")
+    assert counting.open == 0
+    assert manager.loaded == ()
 
 
 def test_closing_unloads_everything(make: Callable[..., ModelManager], counting: Counting) -> None:

