@@ -33,7 +33,12 @@ def send(connection: Connection, message: object) -> None:
 
 def receive(connection: Connection) -> Any:
     """The next message. Raises EOFError and OSError, and what the unpickling raises."""
-    return pickle.loads(connection.recv_bytes())
+    return unpacked(connection.recv_bytes())
+
+
+def unpacked(data: bytes) -> Any:
+    """A message from its bytes. Raises what the unpickling raises."""
+    return pickle.loads(data)
 
 
 def portable(value: Any) -> Any:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from casmodels.loaders.pipe import packed_error, portable, receive, send
+from casmodels.loaders.pipe import packed_error, portable, receive, send, unpacked
 
 _GRACE_S: Final = 5.0
 """How long what is under way has to end by itself when the owner is gone."""
@@ -21,15 +21,16 @@ _GRACE_S: Final = 5.0
 
 def serve(descriptor: int) -> None:
     """Load what the first message says, answer the others, and end the process."""
-    connection = Connection(descriptor)
-    threading.Thread(target=_end_with_owner, args=(descriptor,), daemon=True).start()
+    connection, idle = Connection(descriptor), threading.Event()
+    threading.Thread(target=_end_with_owner, args=(descriptor, idle), daemon=True).start()
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the owner is gone
-        _serve(connection)
+        _serve(connection, idle)
     atexit._run_exitfuncs()  # some libraries remove their temporary files only then
     os._exit(0)  # the rest that they would tidy up, the system does
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, idle: threading.Event) -> None:
+    """``idle`` is set while it waits for the next message, and once there will be none."""
     from casmodels import config
     from casmodels.library import Store
     from casmodels.loaders.loading import load_model
@@ -46,11 +47,15 @@ def _serve(connection: Connection) -> None:
     with store, model:
         send(connection, ("done", (model.loader, model.device)))
         while True:
-            answer: tuple[Any, ...]
+            idle.set()
             try:
-                answer = ("done", _answer(model, receive(connection)))
+                data = connection.recv_bytes()
             except (EOFError, OSError):
                 return
+            idle.clear()
+            answer: tuple[Any, ...]
+            try:
+                answer = ("done", _answer(model, unpacked(data)))
             except Exception as error:
                 answer = ("failed", *packed_error(error))
             send(connection, answer)
@@ -69,13 +74,15 @@ def _answer(model: Any, message: tuple[str, Any, Any]) -> Any:
     raise AssertionError(message)
 
 
-def _end_with_owner(descriptor: int) -> None:
-    """End the process when the other side of its socket is closed, also in the middle of a call."""
+def _end_with_owner(descriptor: int, idle: threading.Event) -> None:
+    """End the process when the other side of its socket is closed, also in the middle of a call; one that is idle hears
+    of it by itself, and is left to close its model."""
     import _thread
 
     poll = select.poll()
     poll.register(descriptor, 0)  # hanging up is always reported
     poll.poll()
-    _thread.interrupt_main()
+    if not idle.is_set():
+        _thread.interrupt_main()
     time.sleep(_GRACE_S)
     os._exit(1)

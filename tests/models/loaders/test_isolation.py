@@ -40,10 +40,14 @@ class Acting:
         return model.ending(".act")
     def devices(self):
         return ("cuda:0", "cpu")
-    def load(self, model, request, *, dies=False):
+    def load(self, model, request, *, dies=False, closed=None):
         if dies:
             os.abort()
-        return Loaded("here", self.call, move=lambda device: None)
+        def close():
+            if closed is not None:
+                time.sleep(0.3)
+                open(closed, "w").close()
+        return Loaded("here", self.call, move=lambda device: None, close=close)
     def call(self, word):
         if isinstance(word, list):
             return word
@@ -51,6 +55,8 @@ class Acting:
             raise Odd("of a\\nkind")
         if word == "value":
             raise ValueError("of a kind")
+        if word == "end":
+            raise EOFError("of a file")
         if word == "sleep":
             time.sleep(600)
         if word == "exit":
@@ -106,6 +112,8 @@ def test_errors_are_those_of_a_model_here(store: Store, saved: Saver) -> None:
     with load_model(store, "mine", isolated=True) as model:
         with pytest.raises(ValueError, match="of a kind"):
             model("value")
+        with pytest.raises(EOFError, match="of a file"):
+            model("end")
         with pytest.raises(Exception, match=r"the model failed with Odd: of a$"):
             model("odd")
         with pytest.raises(NotLoadableError, match="gives a object, which cannot leave its worker"):
@@ -171,6 +179,16 @@ def test_a_forgotten_handle_ends_its_worker(store: Store, saved: Saver) -> None:
     del model
     gc.collect()
     assert workers() == []
+
+
+def test_a_worker_that_is_idle_closes_its_model_in_peace(
+    store: Store, saved: Saver, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    saved({"m.act": b""})
+    with load_model(store, "mine", isolated=True, closed=str(tmp_path / "closed")) as model:
+        model("hello")
+    assert (tmp_path / "closed").exists()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_killed_owner_leaves_no_worker(store: Store, saved: Saver, tmp_path: Path) -> None:
