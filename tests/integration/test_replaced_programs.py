@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from casmodels import ModelDownloader, ModelManager, ModelSpec, ModelType, verify_model_integrity
+from casmodels import ModelDownloader, ModelManager, ModelSpec, ModelType, quantize_model, verify_model_integrity
 from casmodels.cli.program import run
 from casmodels.errors import DeviceError
 from tests.hub import FakeHub
@@ -138,6 +138,30 @@ def test_the_api_of_the_model_manager(monkeypatch: pytest.MonkeyPatch) -> None:
                 manager.load_model("whisper-base", device="cuda")
         manager.unload_model("whisper-base")
         assert manager.loaded == ()
+
+
+@pytest.mark.usefixtures("hub")
+def test_quantising_metrics_and_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchao")
+    monkeypatch.setenv("USE_GPU", "false")
+    with ModelManager(logs_dir="logs") as manager:
+        manager.download_model("ada-002")
+        model = manager.load_model("ada-002")
+        wanted = model.process_batch(TEXTS)
+        with quantize_model(model, dtype="int8") as small:
+            found = small.process_batch(TEXTS, batch_size=32)
+        assert ((found * wanted).sum(axis=1) > 0.996).all()  # their lengths are one
+        assert model.evaluate(TEXTS, wanted, metric=lambda given, expected: float((given == expected).mean())) == 1
+        metrics = model.metrics
+        assert (metrics.calls, metrics.items, metrics.accuracy, metrics.gpu) == (2, 6, 1, None)
+        assert metrics.latency is not None
+        assert 0 < metrics.latency.p50_seconds <= metrics.latency.p99_seconds < metrics.busy_seconds
+        assert (metrics.process_bytes or 0) > 100 << 20
+    logs = {name: (tmp_path / "logs" / "models" / f"{name}.log").read_text().splitlines()
+            for name in ("download", "inference", "performance")}  # fmt: skip
+    assert any("model.safetensors" in line for line in logs["download"])
+    assert [json.loads(line)["items"] for line in logs["inference"]] == [3, 3, 3]
+    assert {json.loads(line)["calls"] for line in logs["performance"]} == {1, 2}
 
 
 def test_lists_checksums_and_gzipped_models(
