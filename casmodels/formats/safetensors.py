@@ -33,7 +33,7 @@ MAX_HEADER_BYTES: Final = 100_000_000
 _PREFIX_BYTES: Final = 8
 _SHORTEST_HEADER_BYTES: Final = 2
 
-_TYPES: Final = {
+ELEMENTS: Final = {
     "BOOL": BYTE,
     "U8": BYTE,
     "I8": BYTE,
@@ -59,6 +59,7 @@ _TYPES: Final = {
     "F6_E2M3": SIX_BITS,
     "F6_E3M2": SIX_BITS,
 }
+"""The types that the format has, and what they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _spans(tensors: Iterable[StoredTensor], source: RandomAccess) -> list[Span]:
     spans = []
     for tensor in tensors:
         if tensor.storage_bytes:
-            kind, key = _TYPES[tensor.dtype], similarity_key(tensor.name, tensor.shape)
+            kind, key = ELEMENTS[tensor.dtype], similarity_key(tensor.name, tensor.shape)
             spans.append(Span(tensor.storage_at, tensor.storage_bytes, kind.item_width, kind.block_bytes, key))
     return checked(spans, source.size_bytes)
 
@@ -152,7 +153,7 @@ def _tensor(name: str, entry: bytes, data_start: int) -> StoredTensor:
     fields = dict(pairs)
     if len(pairs) != 3 or fields.keys() != {"dtype", "shape", "data_offsets"}:
         raise DoubtError("a tensor with other fields than dtype, shape and data_offsets")
-    kind = _TYPES.get(fields["dtype"]) if isinstance(fields["dtype"], str) else None
+    kind = ELEMENTS.get(fields["dtype"]) if isinstance(fields["dtype"], str) else None
     shape, offsets = fields["shape"], fields["data_offsets"]
     if kind is None or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise DoubtError("a tensor of unknown type, or sizes that are no whole numbers")
@@ -182,7 +183,7 @@ def safetensors_metadata(file: IO[bytes]) -> dict[str, str]:
 def safetensors_bytes(tensors: Mapping[str, StoredNumbers], metadata: Mapping[str, str]) -> bytes:
     """A whole file: always the same for the same tensors, while safetensors' own writer leaves the metadata in any
     order. The widest numbers come first, so that all lie on the boundaries that suit them."""
-    ordered = sorted(tensors.items(), key=lambda item: (-_TYPES[item[1].dtype].bits, item[0]))
+    ordered = sorted(tensors.items(), key=lambda item: (-ELEMENTS[item[1].dtype].bits, item[0]))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     position = 0
     for name, numbers in ordered:

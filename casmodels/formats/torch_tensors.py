@@ -27,7 +27,7 @@ _STORAGES: Final = {
     "ComplexFloatStorage": "C64",
     "ComplexDoubleStorage": "C128",
 }
-_DTYPES: Final = {
+DTYPES: Final = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
@@ -49,6 +49,7 @@ _DTYPES: Final = {
     "complex64": "C64",
     "complex128": "C128",
 }
+"""What safetensors calls the types of torch; ``C128`` is torch's alone."""
 _BITS: Final = {
     **dict.fromkeys(("C128",), 128),
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -140,6 +141,6 @@ def _problem(tensor: Tensor, dtype: str, member: Member | None) -> str:
 
 
 def _dtype(tensor: Tensor) -> str:
-    what, types = (tensor.dtype, _DTYPES) if tensor.dtype is not None else (tensor.storage.kind, _STORAGES)
+    what, types = (tensor.dtype, DTYPES) if tensor.dtype is not None else (tensor.storage.kind, _STORAGES)
     assert isinstance(what, Global)
     return types.get(what.name, "") if what.module in ("torch", "torch.storage") else ""

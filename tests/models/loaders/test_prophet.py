@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,19 +117,12 @@ def test_regressors_and_other_periods(text: bytes, store: Store, saved: Saver) -
         assert model(2)["ds"].astype("datetime64[D]").astype(str).tolist() == ["2024-08-01", "2024-09-01"]
 
 
-def test_in_a_process_of_its_own_and_nothing_stays(
-    text: bytes, store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    monkeypatch.setenv("TMPDIR", str(place))
+def test_in_a_process_of_its_own_and_nothing_stays(text: bytes, store: Store, saved: Saver, temporary: Path) -> None:
     saved({"model.json": text})
     with load_model(store, "mine", isolated=True) as model, load_model(store, "mine") as here:
         assert np.array_equal(model.process_batch(["2024-08-01", "2024-09-01"])["yhat"], model(45)["yhat"][[13, 44]])
         assert np.array_equal(model(3)["yhat"], here(3)["yhat"])
-    assert list(place.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(

