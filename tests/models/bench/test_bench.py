@@ -26,6 +26,7 @@ from tests.models.cli.conftest import Ran, Runner
 from tests.models.loaders.test_gguf import gguf_file
 from tests.models.loaders.test_isolation import workers
 from tests.models.loaders.test_onnx import linear
+from tests.terminal import Terminal
 
 Saver = Callable[..., str]
 QUICK = ("--calls", "3", "--batch-size", "1,4")
@@ -310,15 +311,6 @@ def test_without_matplotlib_nothing_is_run(
 
 
 def test_a_terminal_gets_bars(bench: Callable[..., Ran], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.TextIOWrapper):
-        def isatty(self) -> bool:
-            return True
-
-        def getvalue(self) -> str:
-            self.flush()
-            assert isinstance(self.buffer, io.BytesIO)
-            return self.buffer.getvalue().decode()
-
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal(io.BytesIO(), encoding="utf-8")

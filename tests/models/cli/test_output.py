@@ -13,6 +13,7 @@ from casmodels.cli.output import Output, Table, count, moment, short_id, shown, 
 from casmodels.results import EntryResult
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import MODEL, VERSION
+from tests.terminal import Terminal
 
 
 def test_small_words() -> None:
@@ -72,21 +73,11 @@ def test_nasty_names_everywhere_else(command: Runner) -> None:
         assert r"a\nb\x1b[2J\xff" in out
 
 
-class _Terminal(io.TextIOWrapper):
-    def isatty(self) -> bool:
-        return True
-
-    def getvalue(self) -> str:
-        self.flush()
-        assert isinstance(self.buffer, io.BytesIO)
-        return self.buffer.getvalue().decode()
-
-
-def _terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 60, term: str = "xterm") -> _Terminal:
+def _terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 60, term: str = "xterm") -> Terminal:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", term)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    terminal = _Terminal(io.BytesIO(), encoding="utf-8")
+    terminal = Terminal(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr("sys.stdout", terminal)
     return terminal
 
