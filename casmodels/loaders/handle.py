@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from casmodels.errors import UnloadedError, WorkerDiedError
+from casmodels.errors import UnloadedError
 from casmodels.loaders.batches import length
 from casmodels.loaders.call_log import log_call, log_summary
 from casmodels.loaders.evaluation import Metric, check_lengths, score
@@ -32,6 +32,9 @@ class Runner(Protocol):
 
     @property
     def worker_id(self) -> int | None: ...
+
+    @property
+    def ended(self) -> bool: ...
 
     def call(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any: ...
 
@@ -191,8 +194,9 @@ class LoadedModel:
     def _guarded(self, work: Callable[[], Any]) -> Any:
         try:
             return work()
-        except WorkerDiedError:
-            self.close()
+        except BaseException:
+            if self._runner is not None and self._runner.ended:
+                self.close()
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -36,17 +37,25 @@ class IsolatedRunner:
     def __init__(self, store: Store, target: str, options: dict[str, Any]) -> None:
         """Start a worker that loads the model. Raises what `load_model` does, and WorkerDiedError."""
         self._target = target
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._closing = False
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _START,
+                    json.dumps([str(path) for path in sys.path]),
+                    str(theirs.fileno()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C at the terminal is for this process to handle
             )
-        self._connection = Connection(ours.detach())
-        self._end = weakref.finalize(self, _end, self._process, self._connection)
+        self._socket, self._connection = ours, Connection(os.dup(ours.fileno()))
+        self._end = weakref.finalize(self, _end, self._process, self._socket, self._connection)
         try:
             self.loader, self.device = self._ask((str(store.directory), target, options), "while it loaded the model")
         except BaseException:
@@ -57,6 +66,11 @@ class IsolatedRunner:
     def worker_id(self) -> int:
         """The id of the worker."""
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is gone."""
+        return not self._end.alive
 
     @property
     def model(self) -> NoReturn:
@@ -85,8 +99,11 @@ class IsolatedRunner:
         self.device = self._ask(("move", device, None))
 
     def close(self) -> None:
-        """End the worker, at once if it does not end by itself."""
-        self._end()
+        """End the worker, at once if it does not end by itself. A call under way in another thread is given up."""
+        self._closing = True
+        _hang_up(self._socket)
+        with self._lock:  # whoever waits for an answer has heard: only now may the descriptor become another file's
+            self._end()
 
     def _refuse(self) -> NoReturn:
         raise InvalidInputError(
@@ -101,8 +118,12 @@ class IsolatedRunner:
                 send(self._connection, message)
                 kind, *answer = receive(self._connection)
             except (EOFError, OSError) as error:
+                if self._closing:
+                    raise UnloadedError(self._target) from error
+                reason = self._reason()
+                self.close()
                 raise WorkerDiedError(
-                    f"the worker of {self._target} ended {when}: {self._reason()}", remedy="load it again"
+                    f"the worker of {self._target} ended {when}: {reason}", remedy="load it again"
                 ) from error
             except InvalidInputError:
                 raise  # nothing was sent
@@ -129,16 +150,26 @@ def portable_inputs(value: Any) -> Any:
     """Arrays for tensors; what is neither is left to the pickling."""
     if isinstance(value, dict):
         return {name: portable_inputs(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(portable_inputs(each) for each in value)
+    if isinstance(value, list):
+        return [portable_inputs(each) for each in value]
+    if isinstance(value, tuple):
+        parts = (portable_inputs(each) for each in value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     torch = sys.modules.get("torch")
     return portable(value) if torch is not None and isinstance(value, torch.Tensor) else value
 
 
-def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
-    connection.close()
-    with suppress(subprocess.TimeoutExpired):
+def _hang_up(end: socket.socket) -> None:
+    with suppress(OSError):  # the other side was first
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _end(process: subprocess.Popen[bytes], end: socket.socket, connection: Connection) -> None:
+    _hang_up(end)
+    try:
         process.wait(_GRACE_S)
-        return
-    process.kill()
-    process.wait()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    connection.close()
+    end.close()

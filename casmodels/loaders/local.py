@@ -40,6 +40,11 @@ class LocalRunner:
         """The model has no process of its own."""
 
     @property
+    def ended(self) -> bool:
+        """It is here until it is closed."""
+        return False
+
+    @property
     def model(self) -> Any:
         """The library's own object."""
         return self.loaded.model

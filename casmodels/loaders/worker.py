@@ -13,7 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+from casmodels.errors import NotLoadableError
+from casmodels.loaders.extras import first_line
 from casmodels.loaders.pipe import packed_error, portable, receive, send, unpacked
+from casstore.errors import InvalidInputError
 
 _GRACE_S: Final = 5.0
 """How long what is under way has to end by itself when the owner is gone."""
@@ -22,6 +25,8 @@ _GRACE_S: Final = 5.0
 def serve(descriptor: int) -> None:
     """Load what the first message says, answer the others, and end the process."""
     connection, idle = Connection(descriptor), threading.Event()
+    with suppress(OSError):
+        os.dup2(2, 1)  # what libraries print is not for the owner's standard output
     threading.Thread(target=_end_with_owner, args=(descriptor, idle), daemon=True).start()
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the owner is gone
         _serve(connection, idle)
@@ -58,7 +63,18 @@ def _serve(connection: Connection, idle: threading.Event) -> None:
                 answer = ("done", _answer(model, unpacked(data)))
             except Exception as error:
                 answer = ("failed", *packed_error(error))
-            send(connection, answer)
+            _send_answer(connection, answer)
+
+
+def _send_answer(connection: Connection, answer: tuple[Any, ...]) -> None:
+    try:
+        send(connection, answer)
+    except InvalidInputError as error:
+        wrong = NotLoadableError(
+            f"what the model gives cannot leave its worker: {first_line(error.__cause__ or error)}",
+            remedy="ask it for less, or load it without isolated=True",
+        )
+        send(connection, ("failed", *packed_error(wrong)))
 
 
 def _answer(model: Any, message: tuple[str, Any, Any]) -> Any:

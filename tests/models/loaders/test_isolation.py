@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -25,8 +26,18 @@ from casstore.errors import InvalidInputError
 from tests.models.loaders.test_onnx import DATA, expected, linear
 
 Saver = Callable[..., str]
+
+
+class Pair(NamedTuple):
+    """A tuple with a class of its own."""
+
+    left: int
+    right: list[int]
+
+
 MODULE = '''
-import os, time
+import os, threading, time
+import numpy
 from casmodels.loaders import Loaded
 
 class Odd(Exception):
@@ -49,7 +60,7 @@ class Acting:
                 open(closed, "w").close()
         return Loaded("here", self.call, move=lambda device: None, close=close)
     def call(self, word):
-        if isinstance(word, list):
+        if isinstance(word, list | tuple):
             return word
         if word == "odd":
             raise Odd("of a\\nkind")
@@ -63,6 +74,10 @@ class Acting:
             os._exit(3)
         if word == "object":
             return object()
+        if word == "lock":
+            return numpy.array([threading.Lock()], dtype=object)
+        if word == "print":
+            os.write(1, b"printed\\n")
         return {"pid": os.getpid(), "word": word}
 '''
 
@@ -118,8 +133,11 @@ def test_errors_are_those_of_a_model_here(store: Store, saved: Saver) -> None:
             model("odd")
         with pytest.raises(NotLoadableError, match="gives a object, which cannot leave its worker"):
             model("object")
+        with pytest.raises(NotLoadableError, match="what the model gives cannot leave its worker: cannot pickle"):
+            model("lock")
         with pytest.raises(InvalidInputError, match="cannot be sent to a process of its own"):
             model(threading.Lock())
+        assert model(Pair(1, [2])) == (1, [2])
         assert model("still there")["word"] == "still there"
     assert workers() == []
 
@@ -167,6 +185,7 @@ def test_an_interrupted_call_ends_the_worker(store: Store, saved: Saver) -> None
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         model("sleep")
+    assert model.closed
     assert workers() == []
     with pytest.raises(UnloadedError):
         model("hello")
@@ -179,6 +198,35 @@ def test_a_forgotten_handle_ends_its_worker(store: Store, saved: Saver) -> None:
     del model
     gc.collect()
     assert workers() == []
+
+
+def test_a_handle_that_is_closed_during_a_call_in_another_thread(store: Store, saved: Saver) -> None:
+    saved({"m.act": b""})
+    model = load_model(store, "mine", isolated=True)
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            model("sleep")
+        except BaseException as error:
+            raised.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    time.sleep(0.3)
+    model.close()
+    caller.join(10)
+    assert [type(error) for error in raised] == [UnloadedError]
+    assert workers() == []
+
+
+def test_what_a_library_prints_there_is_not_for_standard_output(
+    store: Store, saved: Saver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    saved({"m.act": b""})
+    with load_model(store, "mine", isolated=True) as model:
+        model("print")
+    assert capfd.readouterr() == ("", "printed\n")
 
 
 def test_a_worker_that_is_idle_closes_its_model_in_peace(

@@ -78,6 +78,7 @@ class OnGpu:
     model = processor = None
     device = "cuda:1"
     worker_id = 7
+    ended = False
 
     def call(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         return arguments
