@@ -128,7 +128,7 @@ def _signable(found: Found, listing: Listing) -> dict[str, bytes]:
 
 
 def _unsigned(listing: Listing, covered: Collection[str]) -> tuple[str, ...]:
-    return tuple(path for path in listing.files if path not in covered)
+    return tuple(path for path in listing.paths if path not in covered)
 
 
 def _keep(transaction: Transaction, found: Found, signature: bytes, key: Key) -> None:

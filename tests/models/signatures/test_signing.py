@@ -52,6 +52,19 @@ def test_what_signing_gives(store: Store, model: Path, key: Pair) -> None:
     assert (checked.key, checked.files, checked.unsigned) == (result.key, 3, (".gitattributes",))
 
 
+def test_links_to_directories_are_said_to_be_unsigned(store: Store, tmp_path: Path, key: Pair) -> None:
+    for version in "ab":
+        (tmp_path / "linked" / version).mkdir(parents=True)
+        (tmp_path / "linked" / version / "weights.bin").write_bytes(version.encode())
+    for version in "ab":
+        (tmp_path / "linked" / "current").unlink(missing_ok=True)
+        (tmp_path / "linked" / "current").symlink_to(version)
+        store.checkpoint("mine", tmp_path / "linked", tags=[version])
+    signature = tmp_path / "model.sig"
+    assert store.sign("mine@a", key.private, output=signature).unsigned == ("current",)
+    assert store.verify_signature("mine@b", key.public, signature=signature).unsigned == ("current",)
+
+
 def test_who_lists_versions_sees_it_and_no_version_of_its_own(store: Store, model: Path, signed: str) -> None:
     (model / "weights.bin").write_bytes(b"other")
     assert store.info("mine")[0].signature == "kept"
