@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casmodels.errors import NotSignedError, SigningKeyError, UnknownModelError
+from casmodels.errors import BrokenLoaderError, NotSignedError, SigningKeyError, UnknownModelError
 from casmodels.library import Store
 from casstore.errors import DamagedError, InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
@@ -291,6 +292,19 @@ def test_without_the_extra(store: Store, model: Path, tmp_path: Path, key: Pair,
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)
     said = "error: the extra 'signing' is not installed; run `pip install 'casmodels[signing]'`\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert store.versions("mine")[0].signature is None
+
+
+def test_with_a_broken_package(store: Store, model: Path, key: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise ImportError("cannot import name 'hashing'\nand more")
+
+    version = store.checkpoint("mine", model).version
+    monkeypatch.setattr("casmodels.extras.import_module", broken)
+    said = r"is installed but cannot be imported: cannot import name 'hashing'\Z"
+    with pytest.raises(BrokenLoaderError, match=said) as raised:
+        store.sign(f"mine@{version}", key.private)
+    assert raised.value.remedy == "mend the installation: `pip install --upgrade 'casmodels[signing]'`"
     assert store.versions("mine")[0].signature is None
 
 
