@@ -13,6 +13,7 @@ from casmodels.cli import failures
 from casmodels.cli.arguments import Target
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
+from casmodels.cli.foreign import foreign_code
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, Table, flush_out
 from casmodels.cli.session import Session, UsageError
@@ -81,7 +82,7 @@ def bench(
     collect_garbage()
     # Not session.store(): what that tunes for commands would hold for the model, too. And no log of each call: to write
     # it takes longer than many a model does.
-    with Store(config.store_path, config=replace(config, logs=None)) as store:
+    with Store(config.store_path, config=replace(config, logs=None)) as store, foreign_code(target):
         result = run(
             store,
             target,
