@@ -6,6 +6,7 @@ import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from casmodels.bench.results import BenchResult
 from casmodels.extras import library
@@ -40,7 +41,8 @@ def write_plot(result: BenchResult, path: Path) -> None:
     check_plot(path)
     image = BytesIO()
     _figure(result).savefig(image, format=path.suffix.lower()[1:], dpi=150)
-    files.write_atomically(path, image.getvalue())
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # which fits wherever the plot's own name does
+    files.write_atomically(path, image.getvalue(), temporary=temporary)
 
 
 def _figure(result: BenchResult) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import typer
 
 from casmodels.cli.exits import Exit, exit_of_error
@@ -68,7 +70,8 @@ def _told(error: Exception) -> tuple[str, str, str | None]:
     if isinstance(error, OSError) and error.strerror:
         # With the two paths of a rename or a link, the second is the one that could not be made.
         paths = [str(path) for path in (error.filename2 or error.filename,) if path is not None]
-        return "io", ": ".join([*paths, error.strerror[:1].lower() + error.strerror[1:]]), None
+        remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else None
+        return "io", ": ".join([*paths, error.strerror[:1].lower() + error.strerror[1:]]), remedy
     if isinstance(error, MemoryError):
         return "memory", "there is not enough memory", "close other programs, or try with fewer --workers"
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -31,6 +31,7 @@ from tests.models.loaders.test_onnx import linear
 from tests.terminal import Terminal
 
 Saver = Callable[..., str]
+LONG = "n" * 260
 QUICK = ("--calls", "3", "--batch-size", "1,4")
 
 
@@ -177,6 +178,8 @@ def test_arrays_of_python_objects_are_not_unpickled(bench: Callable[..., Ran], t
         (("--path", "nowhere"), 3, "nothing at 'nowhere'"),
         (("--plot", "plot.jpeg"), 2, "plot.jpeg is no name for a plot; let it end in .svg or .png"),
         (("--plot", "nowhere/plot.svg"), 3, "there is no directory nowhere"),
+        (("--plot", f"{LONG}.svg"), 2, f"error: {LONG}.svg: file name too long; choose a shorter name\n"),
+        (("--input", LONG), 2, f"error: {LONG} cannot be read: file name too long; name a file that you may read\n"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -328,17 +331,32 @@ def test_with_a_broken_matplotlib_nothing_is_run(
     assert ran.code == 1
 
 
+def test_a_plot_whose_name_is_as_long_as_a_name_can_be(bench: Callable[..., Ran], tiny: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 251}.svg"
+    assert bench("mine", *QUICK, "--plot", str(path)).code == 0
+    assert b"</svg>" in path.read_bytes()
+
+
+def test_a_file_that_fails_while_it_is_read(bench: Callable[..., Ran], tiny: str) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no file here fails so")
+    ran = bench("mine", "--input", "/proc/self/mem")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: /proc/self/mem cannot be read: input/output error; name a file that you may read\n"
+
+
 def test_a_full_disk_takes_the_plot_and_not_the_figures(bench: Callable[..., Ran], tiny: str, tmp_path: Path) -> None:
     plot = tmp_path / "plot.svg"
     for options in ((), ("--json",)):
-        with hooked(Failing(errno.ENOSPC, "write", "plot.svg")):
+        with hooked(Failing(errno.ENOSPC, "write", ".tmp")):
             ran = bench("mine", *QUICK, "--plot", str(plot), *options)
         assert ran.code == 5
         assert ran.err == (
             f"error: no space left while writing {plot}; free some space, then run the same command again\n"
         )
         assert "ITEMS/S" in ran.out or len(ran.document["batches"]) == 2
-    assert list(tmp_path.glob("*plot*")) == []
+    assert not plot.exists()
+    assert list(tmp_path.glob(".*.tmp")) == []
 
 
 def test_what_matplotlib_raises_takes_the_plot_and_not_the_figures(

@@ -317,3 +317,14 @@ def test_the_extra_is_loaded_by_who_signs_only(model: Path, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_name_that_is_too_long_for_the_signature(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
+    store.checkpoint("mine", model)
+    output = tmp_path / ("n" * 260)
+    script = "import sys; from casmodels.cli import main; main()"
+    arguments = ["--store", str(store.directory), "sign", "mine", "--key", str(key.private), "--output", str(output)]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False, text=True)
+    said = f"error: {output}: file name too long; choose a shorter name\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert store.versions("mine")[0].signature is None
