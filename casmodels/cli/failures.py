@@ -73,6 +73,6 @@ def _told(error: Exception) -> tuple[str, str, str | None]:
         remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else None
         return "io", ": ".join([*paths, error.strerror[:1].lower() + error.strerror[1:]]), remedy
     if isinstance(error, MemoryError):
-        return "memory", "there is not enough memory", "close other programs, or try with fewer --workers"
+        return "memory", "there is not enough memory", "close other programs, or let it do less at a time"
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return "unexpected", f"unexpected error: {what}", "run again with -vv"
