@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -14,10 +15,11 @@ import pytest
 
 from casmodels.errors import BrokenLoaderError, NotSignedError, SigningKeyError, UnknownModelError
 from casmodels.library import Store
-from casstore.errors import DamagedError, InvalidInputError, NotFoundError
+from casstore.errors import DamagedError, FullError, InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import State
 from casstore.refs import Ref, RefKey, RefKind
+from casstore.testing.faults import Failing, hooked
 from tests.models.signatures.pems import Pair, write_pair
 
 
@@ -317,6 +319,21 @@ def test_the_extra_is_loaded_by_who_signs_only(model: Path, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_full_disk_leaves_neither_file_nor_signature(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
+    store.checkpoint("mine", model)
+    output = tmp_path / "full" / "out.sig"
+    output.parent.mkdir()
+    with (
+        hooked(Failing(errno.ENOSPC, "write", str(output.parent))),
+        pytest.raises(FullError, match=f"no space left while writing {output}"),
+    ):
+        store.sign("mine", key.private, output=output)
+    assert list(output.parent.iterdir()) == []
+    assert store.versions("mine")[0].signature is None
+    store.sign("mine", key.private, output=output)
+    assert store.verify_signature("mine", key.public, output).source == str(output)
 
 
 def test_a_name_that_is_too_long_for_the_signature(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
