@@ -179,7 +179,7 @@ class DownloadFailedError(FailedError):
 
 
 class BrokenLoaderError(FailedError):
-    """A loader that another package brings, or a library that a loader needs, cannot be used."""
+    """A loader that another package brings, or a library of an extra, cannot be used."""
 
     kind = "broken-loader"
 

@@ -16,7 +16,10 @@ _FOR_LOGGING: Final = ("text", "logger", "level")
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON, ASCII only: time, logger, level, text, and the event's own fields."""
+    """A record as one line of JSON, ASCII only: time, logger, level, text, and the event's own fields.
+
+    NaN and the infinities, which JSON has not, are null.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """See Formatter."""
@@ -29,7 +32,10 @@ class JsonLines(logging.Formatter):
         line.update(getattr(record, FIELDS, {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        try:
+            return json.dumps(line, default=str, allow_nan=False)
+        except ValueError:  # a number that JSON has not
+            return json.dumps(json.loads(json.dumps(line, default=str), parse_constant=lambda _: None))
 
 
 def log_event(event: Mapping[str, object]) -> None:

@@ -16,14 +16,18 @@ _REMEDY = "use a file of lines of text, a .npy of numbers, or a .json of a list 
 def read_input(path: Path) -> Any:
     """The items in a file: an array of ``.npy``, what stands in ``.json``, else the lines that are not empty.
 
-    Raises NotFoundError, and InvalidInputError for a file that holds none of these.
+    Raises NotFoundError, and InvalidInputError for a file that holds none of these, or cannot be read.
     """
-    if not path.exists():
-        raise NotFoundError(f"there is no file {path}", remedy="see what --input names")
-    if path.is_dir():
-        raise InvalidInputError(f"{path} is a directory", remedy=_REMEDY)
     read = {".npy": _read_npy, ".json": _read_json}.get(path.suffix.lower(), _read_lines)
-    data = read(path)
+    try:
+        if not path.exists():
+            raise NotFoundError(f"there is no file {path}", remedy="see what --input names")
+        if path.is_dir():
+            raise InvalidInputError(f"{path} is a directory", remedy=_REMEDY)
+        data = read(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidInputError(f"{path} cannot be read: {reason}", remedy="name a file that you may read") from error
     try:
         items = length(data)
     except InvalidInputError as error:

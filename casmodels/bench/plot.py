@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from casmodels.bench.results import BenchResult
-from casmodels.errors import MissingExtraError
+from casmodels.extras import library
 from casmodels.quantities import number
 from casstore import files
 from casstore.errors import InvalidInputError, NotFoundError
 
-_ENDINGS: Final = (".svg", ".png")
+_BACKENDS: Final = {".svg": "matplotlib.backends.backend_svg", ".png": "matplotlib.backends.backend_agg"}
+"""What draws to files whose names end so."""
 _BLUE, _ORANGE, _RED, _GREY = "#1f6feb", "#d4820c", "#c93c37", "#57606a"
 
 
 def check_plot(path: Path) -> None:
     """Raise, before anything is run, what would keep the plot from being written.
 
-    That is InvalidInputError, NotFoundError, PermissionError or MissingExtraError.
+    That is InvalidInputError, NotFoundError, PermissionError, MissingExtraError or BrokenLoaderError.
     """
-    if path.suffix.lower() not in _ENDINGS:
-        raise InvalidInputError(f"{path} is no name for a plot", remedy=f"let it end in {' or '.join(_ENDINGS)}")
+    if path.suffix.lower() not in _BACKENDS:
+        raise InvalidInputError(f"{path} is no name for a plot", remedy=f"let it end in {' or '.join(_BACKENDS)}")
     if path.is_dir():
         raise InvalidInputError(f"{path} is a directory", remedy="name a file in it")
     if not path.parent.is_dir():
         raise NotFoundError(f"there is no directory {path.parent}", remedy="make it, or name another place")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(13, os.strerror(13), str(path.parent))
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("bench")
+    for module in ("matplotlib", "matplotlib.figure", _BACKENDS[path.suffix.lower()]):
+        library(module, "bench")
 
 
 def write_plot(result: BenchResult, path: Path) -> None:
@@ -40,7 +41,8 @@ def write_plot(result: BenchResult, path: Path) -> None:
     check_plot(path)
     image = BytesIO()
     _figure(result).savefig(image, format=path.suffix.lower()[1:], dpi=150)
-    files.write_atomically(path, image.getvalue())
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # which fits wherever the plot's own name does
+    files.write_atomically(path, image.getvalue(), temporary=temporary)
 
 
 def _figure(result: BenchResult) -> Any:

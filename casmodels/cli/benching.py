@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from casmodels.cli import failures
 from casmodels.cli.arguments import Target
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
+from casmodels.cli.foreign import foreign_code
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, Table
+from casmodels.cli.output import Output, Table, flush_out
 from casmodels.cli.session import Session, UsageError
 from casmodels.quantities import number, size
 
@@ -60,12 +62,12 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it to a .svg or .png. Needs the extra: bench.")
     ] = None,
-) -> None:
+) -> int:
     """Measure how fast a model runs.
 
     It is loaded and run; told are the seconds to load it, memory, latency (p50, p95, p99) and throughput.
     """
-    from casmodels.bench.plot import check_plot, write_plot
+    from casmodels.bench.plot import check_plot
     from casmodels.bench.run import bench as run
     from casmodels.bench.run import log_bench
     from casmodels.cli.process import collect_garbage
@@ -80,7 +82,7 @@ def bench(
     collect_garbage()
     # Not session.store(): what that tunes for commands would hold for the model, too. And no log of each call: to write
     # it takes longer than many a model does.
-    with Store(config.store_path, config=replace(config, logs=None)) as store:
+    with Store(config.store_path, config=replace(config, logs=None)) as store, foreign_code(target):
         result = run(
             store,
             target,
@@ -94,11 +96,21 @@ def bench(
         )
     if config.logs is not None:
         log_bench(LogFiles(config.logs), result)
-    if plot is not None:
-        write_plot(result, plot)
     session.output.answer(result, lambda: _tell(session.output, result))
-    if plot is not None:
-        session.output.note(f"the plot is in {plot}")
+    return _plot(session, result, plot) if plot is not None else Exit.DONE
+
+
+def _plot(session: Session, result: BenchResult, path: Path) -> Exit:
+    """Write the plot when the figures are told already: a plot that fails must not take them along."""
+    from casmodels.bench.plot import write_plot
+
+    flush_out()
+    try:
+        write_plot(result, path)
+    except Exception as error:  # the disk's, or whatever matplotlib raises
+        return failures.failed(error, session, answered=True)
+    session.output.note(f"the plot is in {path}")
+    return Exit.DONE
 
 
 def _sizes(text: str) -> list[int]:

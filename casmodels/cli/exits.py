@@ -56,6 +56,8 @@ def exit_of_error(error: Exception) -> Exit:
     """The code for an exception that ended a command."""
     if isinstance(error, OSError) and error.errno in _UNUSABLE_DISK:
         return Exit.STORE
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return Exit.USAGE
     return next((code for kind, code in _CLASSES if isinstance(error, kind)), Exit.PARTLY)
 
 

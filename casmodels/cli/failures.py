@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import typer
 
 from casmodels.cli.exits import Exit, exit_of_error
@@ -34,14 +36,21 @@ def interrupted(output: Output) -> Exit:
     return Exit.INTERRUPTED
 
 
-def failed(error: Exception, session: Session) -> Exit:
-    """Any exception: one sentence, and the traceback only for those who asked for every detail."""
+def failed(error: Exception, session: Session, *, answered: bool = False) -> Exit:
+    """Any exception: one sentence, and the traceback only for those who asked for every detail.
+
+    Where stdout has its document already, as ``answered`` says, none follows.
+    """
     if session.verbosity > 1:
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             write_err(line)
-    session.output.error(*_told(error))
+    kind, message, remedy = _told(error)
+    if answered:
+        session.output.complain(message, remedy)
+    else:
+        session.output.error(kind, message, remedy)
     return exit_of_error(error)
 
 
@@ -61,8 +70,9 @@ def _told(error: Exception) -> tuple[str, str, str | None]:
     if isinstance(error, OSError) and error.strerror:
         # With the two paths of a rename or a link, the second is the one that could not be made.
         paths = [str(path) for path in (error.filename2 or error.filename,) if path is not None]
-        return "io", ": ".join([*paths, error.strerror[:1].lower() + error.strerror[1:]]), None
+        remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else None
+        return "io", ": ".join([*paths, error.strerror[:1].lower() + error.strerror[1:]]), remedy
     if isinstance(error, MemoryError):
-        return "memory", "there is not enough memory", "close other programs, or try with fewer --workers"
+        return "memory", "there is not enough memory", "close other programs, or let it do less at a time"
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return "unexpected", f"unexpected error: {what}", "run again with -vv"

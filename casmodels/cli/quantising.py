@@ -10,6 +10,7 @@ import typer
 from casmodels.cli.arguments import Target
 from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
+from casmodels.cli.foreign import foreign_code
 from casmodels.cli.help import epilog
 from casmodels.cli.output import Output, short_id
 from casmodels.cli.quantised import told
@@ -60,7 +61,7 @@ def quantize(
 
     session = Session.of(context)
     output = session.output
-    with session.store() as store:
+    with session.store() as store, foreign_code(target):
         result = quantise_stored(
             store, target, dtype, name=name, sample=sample, activations=activations, device=device, message=message
         )

@@ -91,12 +91,15 @@ def _password(key: Path, password_file: Path | None) -> Callable[[], str | None]
     def read() -> str | None:
         if password_file is not None:
             return _first_line(password_file)
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():  # None: closed by whoever started us
             raise SigningKeyError(
                 f"the key {key} is encrypted, and there is no terminal to ask for its password",
                 remedy="say --password-file FILE",
             )
-        return getpass(f"Password of {key}: ")
+        try:
+            return getpass(f"Password of {key}: ")
+        except EOFError:
+            return None
 
     return read
 

@@ -47,12 +47,12 @@ def sign(
     digests = _signable(found, listing)
     key = read_private_key(private_key, ask_password)
     made = signing.sign(found.name.rpartition("/")[2], digests, key, allow_links=listing.has_links)
+    if output is not None:
+        _write(output.resolve(), made)  # before it is kept: where that fails there is neither
     with engine.writing() as transaction:
         replaced = _key_of_kept(transaction, found)
         _keep(transaction, found, made, key)
         transaction.commit()
-    if output is not None:
-        _write(output.resolve(), made)
     return SignResult(
         name=found.name,
         version=found.id.hex,
@@ -128,7 +128,7 @@ def _signable(found: Found, listing: Listing) -> dict[str, bytes]:
 
 
 def _unsigned(listing: Listing, covered: Collection[str]) -> tuple[str, ...]:
-    return tuple(path for path in listing.files if path not in covered)
+    return tuple(path for path in listing.paths if path not in covered)
 
 
 def _keep(transaction: Transaction, found: Found, signature: bytes, key: Key) -> None:

@@ -23,11 +23,11 @@ def score(results: Any, expected: Any, metric: Metric) -> float:
     except Exception as error:  # the user's own code
         raise MetricError(f"the metric {called} failed with {type(error).__name__}: {first_line(error)}") from error
     try:
-        number = math.nan if isinstance(found, str | bytes) else float(found)
+        number = None if isinstance(found, str | bytes) else float(found)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # the last two are torch's and Python's own
-        number = math.nan
-    if math.isnan(number):
-        given = "nan" if isinstance(found, float) else f"a {type(found).__name__}"
+        number = None
+    if number is None or not math.isfinite(number):
+        given = f"a {type(found).__name__}" if number is None else str(number)
         raise MetricError(
             f"the metric {called} gives {given}, not a number", remedy="give one number for all of the results"
         )

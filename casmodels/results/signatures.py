@@ -1,7 +1,7 @@
 """What signing and checking signatures give back.
 
 A ``key`` is the SHA-256 of the PEM file of the public key; ``files`` is how many files of the version a signature is
-about, and ``unsigned`` are the paths of the others.
+about, and ``unsigned`` are the paths of the others, and of links to directories, which no signature is about.
 """
 
 from __future__ import annotations

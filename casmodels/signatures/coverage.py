@@ -40,6 +40,11 @@ class Listing:
         return files
 
     @property
+    def paths(self) -> list[str]:
+        """The paths of files and of all links: a link to a directory is no file, and is in no signature."""
+        return [entry.path for entry in self.tree if entry.kind is not EntryKind.DIRECTORY]
+
+    @property
     def dead_link(self) -> str | None:
         """The path of a link that leads nowhere, if there is one."""
         links = (entry.path for entry in self.tree if entry.kind is EntryKind.LINK)

@@ -93,10 +93,10 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_all(descriptor: int, data: Buffer, path: str | Path) -> None:
-    """Write every byte at the descriptor's position."""
+def write_all(descriptor: int, data: Buffer, path: str | Path, *, called: Path | None = None) -> None:
+    """Write every byte at the descriptor's position; ``called`` is what errors name in place of a temporary file."""
     view = memoryview(data).cast("B")
-    with translated(path):
+    with translated(called or path):
         while view:
             announce("write", path)
             view = view[os.write(descriptor, view) :]
@@ -139,9 +139,9 @@ def _copy_some(source: int, descriptor: int, offset: int, length: int, *, in_ker
     return os.write(descriptor, os.pread(source, min(length, _COPY_BYTES), offset))
 
 
-def sync_file(descriptor: int, path: str | Path) -> None:
-    """Bring a file's data to the platter (fdatasync; F_FULLFSYNC on macOS)."""
-    with translated(path):
+def sync_file(descriptor: int, path: str | Path, *, called: Path | None = None) -> None:
+    """Bring a file's data to the platter (fdatasync; F_FULLFSYNC on macOS); ``called`` as in `write_all`."""
+    with translated(called or path):
         announce("fsync", path)
         if sys.platform == "darwin":
             import fcntl
@@ -205,8 +205,8 @@ def write_atomically(path: Path, data: Buffer, *, mode: int = 0o666, temporary: 
             announce("create", temporary)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            write_all(descriptor, data, temporary)
-            sync_file(descriptor, temporary)
+            write_all(descriptor, data, temporary, called=path)
+            sync_file(descriptor, temporary, called=path)
         finally:
             os.close(descriptor)
         rename(temporary, path)

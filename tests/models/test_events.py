@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from casmodels.events import log_event
+from casmodels.events import JsonLines, log_event, record_of
 
 EVENT = {
     "logger": "casmodels.pull",
@@ -33,3 +34,10 @@ def test_a_text_of_its_own_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -
         log_event({"text": "100 % of it"})
     (record,) = caplog.records
     assert (record.name, record.levelname, record.getMessage()) == ("casmodels", "INFO", "100 % of it")
+
+
+def test_numbers_that_json_has_not_are_null() -> None:
+    numbers = {"accuracy": float("inf"), "each": [float("nan"), -float("inf"), 1.5]}
+    line = JsonLines().format(record_of({"text": "NaN", **numbers}))
+    document = json.loads(line, parse_constant=pytest.fail)
+    assert (document["text"], document["accuracy"], document["each"]) == ("NaN", None, [None, None, 1.5])

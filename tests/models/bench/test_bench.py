@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -22,6 +23,7 @@ from casmodels.cli.program import run
 from casmodels.errors import MissingExtraError, NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import load_model
+from casstore.testing.faults import Failing, hooked
 from tests.models.cli.conftest import Ran, Runner
 from tests.models.loaders.test_gguf import gguf_file
 from tests.models.loaders.test_isolation import workers
@@ -29,6 +31,7 @@ from tests.models.loaders.test_onnx import linear
 from tests.terminal import Terminal
 
 Saver = Callable[..., str]
+LONG = "n" * 260
 QUICK = ("--calls", "3", "--batch-size", "1,4")
 
 
@@ -175,6 +178,8 @@ def test_arrays_of_python_objects_are_not_unpickled(bench: Callable[..., Ran], t
         (("--path", "nowhere"), 3, "nothing at 'nowhere'"),
         (("--plot", "plot.jpeg"), 2, "plot.jpeg is no name for a plot; let it end in .svg or .png"),
         (("--plot", "nowhere/plot.svg"), 3, "there is no directory nowhere"),
+        (("--plot", f"{LONG}.svg"), 2, f"error: {LONG}.svg: file name too long; choose a shorter name\n"),
+        (("--input", LONG), 2, f"error: {LONG} cannot be read: file name too long; name a file that you may read\n"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -304,10 +309,63 @@ def test_without_matplotlib_nothing_is_run(
     monkeypatch: pytest.MonkeyPatch, bench: Callable[..., Ran], tiny: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("casmodels.bench.plot.find_spec", lambda _: None)
+    monkeypatch.setattr("casmodels.bench.run.bench", None)
     ran = bench("mine", "--plot", "plot.svg")
     assert ran.err == f"error: {MissingExtraError('bench').message}; run `pip install 'casmodels[bench]'`\n"
     assert ran.code == 2
+
+
+def test_with_a_broken_matplotlib_nothing_is_run(
+    monkeypatch: pytest.MonkeyPatch, bench: Callable[..., Ran], tiny: str
+) -> None:
+    def broken(name: str) -> Any:
+        raise ImportError("libfreetype.so is missing")
+
+    monkeypatch.setattr("casmodels.extras.import_module", broken)
+    monkeypatch.setattr("casmodels.bench.run.bench", None)
+    ran = bench("mine", "--plot", "plot.svg")
+    assert ran.err == (
+        "error: matplotlib is installed but cannot be imported: libfreetype.so is missing; "
+        "mend the installation: `pip install --upgrade 'casmodels[bench]'`\n"
+    )
+    assert ran.code == 1
+
+
+def test_a_plot_whose_name_is_as_long_as_a_name_can_be(bench: Callable[..., Ran], tiny: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 251}.svg"
+    assert bench("mine", *QUICK, "--plot", str(path)).code == 0
+    assert b"</svg>" in path.read_bytes()
+
+
+def test_a_file_that_fails_while_it_is_read(bench: Callable[..., Ran], tiny: str) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no file here fails so")
+    ran = bench("mine", "--input", "/proc/self/mem")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: /proc/self/mem cannot be read: input/output error; name a file that you may read\n"
+
+
+def test_a_full_disk_takes_the_plot_and_not_the_figures(bench: Callable[..., Ran], tiny: str, tmp_path: Path) -> None:
+    plot = tmp_path / "plot.svg"
+    for options in ((), ("--json",)):
+        with hooked(Failing(errno.ENOSPC, "write", ".tmp")):
+            ran = bench("mine", *QUICK, "--plot", str(plot), *options)
+        assert ran.code == 5
+        assert ran.err == (
+            f"error: no space left while writing {plot}; free some space, then run the same command again\n"
+        )
+        assert "ITEMS/S" in ran.out or len(ran.document["batches"]) == 2
+    assert not plot.exists()
+    assert list(tmp_path.glob(".*.tmp")) == []
+
+
+def test_what_matplotlib_raises_takes_the_plot_and_not_the_figures(
+    bench: Callable[..., Ran], tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casmodels.bench.plot._figure", None)
+    ran = bench("mine", *QUICK, "--plot", str(tmp_path / "plot.svg"), "--json")
+    assert (ran.code, ran.err.startswith("error: unexpected error: TypeError")) == (1, True)
+    assert len(ran.document["batches"]) == 2
 
 
 def test_a_terminal_gets_bars(bench: Callable[..., Ran], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,3 +212,10 @@ def test_an_interrupted_command(command: Runner, error: BaseException) -> None:
     ran = command("pull", "ada-002")
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted; the next run resumes\n")
     assert command("pull", "ada-002", "--json").document["error"]["kind"] == "interrupted"
+
+
+def test_the_remedy_for_too_little_memory_names_no_option(command: Runner) -> None:
+    command.answer("sign", MemoryError())
+    assert command("sign", "mine", "--key", "k.pem").err == (
+        "error: there is not enough memory; close other programs, or let it do less at a time\n"
+    )

@@ -11,8 +11,10 @@ import pytest
 
 from casmodels.errors import NotSignedError, SignatureError, SigningKeyError
 from casmodels.results import Damage, VerifyResult
+from casmodels.signatures.keys import read_private_key
 from tests.models.cli.conftest import Runner
 from tests.models.cli.fake import ANSWERS, ID, KEY
+from tests.models.signatures.pems import write_pair
 
 WHOSE = f"mine@{ID[7:19]}"
 
@@ -126,9 +128,30 @@ def test_a_password_at_a_terminal(command: Runner, monkeypatch: pytest.MonkeyPat
     assert len(prompts) == 1
 
 
-def test_nobody_is_asked_where_there_is_no_terminal(command: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_ends_before_it_begins(
+    command: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def end_of_file(prompt: str) -> str:
+        raise EOFError
+
+    command.answer("sign", lambda *asked: read_private_key(*asked[1:3]))
+    pair = write_pair(tmp_path, password="sesame")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("casmodels.cli.signing.getpass", end_of_file)
+    ran = command("sign", "mine", "--key", str(pair.private))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: the key {pair.private} is encrypted, and no password was given; give its password\n"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_nobody_is_asked_where_there_is_no_terminal(
+    command: Runner, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
     command.answer("sign", asked_for_password)
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    if closed:
+        monkeypatch.setattr(sys, "stdin", None)
+    else:
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     ran = command("sign", "mine", "--key", "k.pem")
     assert (ran.code, ran.out) == (2, "")
     assert "there is no terminal to ask for its password; say --password-file FILE" in ran.err

@@ -261,7 +261,7 @@ def test_the_memory_of_a_gpu_counts_too(
 def test_a_missing_extra_names_the_command(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
     saved({"model.safetensors": safetensors_of({"w": normal(3)})})
     real = builtins.__import__
-    monkeypatch.setattr("casmodels.loaders.extras.import_module", lambda name: real("no_such_module_" + name))
+    monkeypatch.setattr("casmodels.extras.import_module", lambda name: real("no_such_module_" + name))
     with pytest.raises(MissingExtraError) as raised:
         load_model(store, "mine")
     assert raised.value.remedy == "run `pip install 'casmodels[torch]'`"

@@ -126,6 +126,8 @@ def test_how_right_it_is(store: Store, saved: Saver) -> None:
         (lambda *_: None, "gives a NoneType, not a number"),
         (lambda results, _: results, "gives a ndarray, not a number"),
         (lambda *_: float("nan"), "gives nan, not a number"),
+        (lambda *_: float("inf"), "gives inf, not a number"),
+        (lambda *_: np.float32("-inf"), "gives -inf, not a number"),
     ],
 )
 def test_a_metric_that_is_none(store: Store, saved: Saver, metric: Any, said: str) -> None:

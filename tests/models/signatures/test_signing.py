@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casmodels.errors import NotSignedError, SigningKeyError, UnknownModelError
+from casmodels.errors import BrokenLoaderError, NotSignedError, SigningKeyError, UnknownModelError
 from casmodels.library import Store
-from casstore.errors import DamagedError, InvalidInputError, NotFoundError
+from casstore.errors import DamagedError, FullError, InvalidInputError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import State
 from casstore.refs import Ref, RefKey, RefKind
+from casstore.testing.faults import Failing, hooked
 from tests.models.signatures.pems import Pair, write_pair
 
 
@@ -50,6 +53,19 @@ def test_what_signing_gives(store: Store, model: Path, key: Pair) -> None:
     checked = store.verify_signature("org/mine", key.public)
     assert (checked.name, checked.version, checked.source) == ("org/mine", version, "kept")
     assert (checked.key, checked.files, checked.unsigned) == (result.key, 3, (".gitattributes",))
+
+
+def test_links_to_directories_are_said_to_be_unsigned(store: Store, tmp_path: Path, key: Pair) -> None:
+    for version in "ab":
+        (tmp_path / "linked" / version).mkdir(parents=True)
+        (tmp_path / "linked" / version / "weights.bin").write_bytes(version.encode())
+    for version in "ab":
+        (tmp_path / "linked" / "current").unlink(missing_ok=True)
+        (tmp_path / "linked" / "current").symlink_to(version)
+        store.checkpoint("mine", tmp_path / "linked", tags=[version])
+    signature = tmp_path / "model.sig"
+    assert store.sign("mine@a", key.private, output=signature).unsigned == ("current",)
+    assert store.verify_signature("mine@b", key.public, signature=signature).unsigned == ("current",)
 
 
 def test_who_lists_versions_sees_it_and_no_version_of_its_own(store: Store, model: Path, signed: str) -> None:
@@ -281,6 +297,19 @@ def test_without_the_extra(store: Store, model: Path, tmp_path: Path, key: Pair,
     assert store.versions("mine")[0].signature is None
 
 
+def test_with_a_broken_package(store: Store, model: Path, key: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise ImportError("cannot import name 'hashing'\nand more")
+
+    version = store.checkpoint("mine", model).version
+    monkeypatch.setattr("casmodels.extras.import_module", broken)
+    said = r"is installed but cannot be imported: cannot import name 'hashing'\Z"
+    with pytest.raises(BrokenLoaderError, match=said) as raised:
+        store.sign(f"mine@{version}", key.private)
+    assert raised.value.remedy == "mend the installation: `pip install --upgrade 'casmodels[signing]'`"
+    assert store.versions("mine")[0].signature is None
+
+
 def test_the_extra_is_loaded_by_who_signs_only(model: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from casmodels.library import Store\n"
@@ -290,3 +319,29 @@ def test_the_extra_is_loaded_by_who_signs_only(model: Path, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_full_disk_leaves_neither_file_nor_signature(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
+    store.checkpoint("mine", model)
+    output = tmp_path / "full" / "out.sig"
+    output.parent.mkdir()
+    with (
+        hooked(Failing(errno.ENOSPC, "write", str(output.parent))),
+        pytest.raises(FullError, match=f"no space left while writing {output}"),
+    ):
+        store.sign("mine", key.private, output=output)
+    assert list(output.parent.iterdir()) == []
+    assert store.versions("mine")[0].signature is None
+    store.sign("mine", key.private, output=output)
+    assert store.verify_signature("mine", key.public, output).source == str(output)
+
+
+def test_a_name_that_is_too_long_for_the_signature(store: Store, model: Path, tmp_path: Path, key: Pair) -> None:
+    store.checkpoint("mine", model)
+    output = tmp_path / ("n" * 260)
+    script = "import sys; from casmodels.cli import main; main()"
+    arguments = ["--store", str(store.directory), "sign", "mine", "--key", str(key.private), "--output", str(output)]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False, text=True)
+    said = f"error: {output}: file name too long; choose a shorter name\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert store.versions("mine")[0].signature is None
