@@ -183,6 +183,25 @@ def test_numbers_that_are_too_large_for_fp16() -> None:
     assert module.head.bias.dtype == torch.float32
 
 
+def test_buffers_that_are_too_large_for_fp16() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    module[1].running_var.fill_(1e5)
+    with pytest.raises(NotQuantisableError, match=r"^1\.running_var of Sequential has numbers that are too large"):
+        quantize_model(module, "fp16")
+    assert float(module[1].running_var[0]) == 1e5
+
+
+def test_what_is_infinite_already_is_not_too_large() -> None:
+    module = forecast()
+    module.register_buffer("mask", torch.full((2,), float("-inf")))
+    with torch.no_grad():
+        module.shift[0] = float("inf")
+    small = quantize_model(module, "fp16").model
+    assert small.mask.tolist() == [float("-inf")] * 2
+    assert small.shift.dtype == torch.float16
+    assert small.shift[0] == float("inf")
+
+
 def test_outputs_that_are_no_numbers(store: Store, saved: Saver) -> None:
     module = forecast()
     with torch.no_grad():
