@@ -158,6 +158,43 @@ def test_a_model_of_nothing_that_could_be_smaller(store: Store, saved: Saver) ->
         quantize_model(model)
 
 
+@pytest.mark.parametrize("place", ["initialiser", "constant", "graph in the graph"])
+def test_numbers_that_are_too_large_for_fp16(store: Store, saved: Saver, place: str) -> None:
+    graph = linear()
+    (large,) = [tensor for tensor in graph.graph.initializer if tensor.name == "w"]
+    numbers = onnx.numpy_helper.to_array(large).copy()
+    numbers[0, 0] = -1e6
+    large.CopyFrom(onnx.numpy_helper.from_array(numbers, "w"))
+    if place != "initialiser":
+        graph.graph.initializer.remove(large)
+        constant = onnx.helper.make_node("Constant", [], ["w"], value=large)
+        if place == "constant":
+            graph.graph.node.insert(0, constant)
+        else:
+            output = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, numbers.shape)
+            body = onnx.helper.make_graph([constant], "body", [], [output])
+            always = onnx.helper.make_node("If", ["yes"], ["w"], then_branch=body, else_branch=body)
+            graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+            graph.graph.node.insert(0, always)
+    saved({"model.onnx": graph.SerializeToString()})
+    with (
+        load_model(store, "mine") as model,
+        pytest.raises(
+            NotQuantisableError, match=r"^w of model\.onnx in mine@\w+ has numbers that are too large for fp16"
+        ),
+    ):
+        quantize_model(model, "fp16")
+
+
+def test_what_stands_for_infinity_is_not_too_large(store: Store, saved: Saver) -> None:
+    graph = linear()
+    for number, name in ((-np.inf, "a"), (np.finfo("float32").min, "b")):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([number], "float32"), name))
+    saved({"model.onnx": graph.SerializeToString()})
+    with load_model(store, "mine") as model, quantize_model(model, "fp16") as small:
+        assert np.allclose(small(DATA), expected(DATA), atol=0.01)
+
+
 def test_a_sample_that_the_model_cannot_take(store: Store, saved: Saver) -> None:
     saved({"model.onnx": MODEL})
     with load_model(store, "mine") as model, quantize_model(model) as small:
