@@ -324,3 +324,21 @@ def test_the_options_of_a_session_stay(store: Store, saved: Saver) -> None:
     saved({"model.onnx": MODEL})
     with load_model(store, "mine", session_options=options) as model, quantize_model(model) as small:
         assert small.model.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize("other", ["whole", "broken"])
+def test_tensors_that_another_graph_keeps_in_the_same_file(
+    store: Store, saved: Saver, tmp_path: Path, other: str
+) -> None:
+    onnx.save_model(
+        linear(), tmp_path / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0
+    )
+    graph, data = ((tmp_path / name).read_bytes() for name in ("model.onnx", "model.onnx_data"))
+    files = {"model.onnx": graph, "model.onnx_data": data, "twin.onnx": graph if other == "whole" else b"broken"}
+    saved(files)
+    with load_model(store, "mine", path="model.onnx") as model, quantize_model(model) as small:
+        small.save("small")
+    assert {entry.path for entry in store.contents("small").files} == set(files)
+    if other == "whole":
+        with load_model(store, "small", path="twin.onnx") as twin:
+            assert np.allclose(twin(DATA), expected(DATA), atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,3 +274,39 @@ def test_metadata_that_make_no_sense(store: Store, saved: Saver) -> None:
     with pytest.raises(NotLoadableError, match="of its quantised tensors cannot be understood") as raised:
         load_model(store, "bad")
     assert "\n" not in raised.value.message
+
+
+def test_other_files_of_weights_stay(store: Store, saved: Saver) -> None:
+    others = {"model.safetensors": b"another model", "model.safetensors.index.json": b"its index"}
+    saved({"encoder.pt": weights(forecast()), **others})
+    with load_model(store, "mine", into=Forecast(), path="encoder.pt") as model, quantize_model(model) as small:
+        small.save("small")
+        found = small(SERIES)
+    assert {entry.path for entry in store.contents("small").files} == {*others, "encoder.safetensors"}
+    assert all(b"".join(store.cat("small", path)) == data for path, data in others.items())
+    with load_model(store, "small", into=Forecast(), path="encoder.safetensors") as again:
+        assert torch.equal(again(SERIES), found)
+    saved({"encoder.pt": weights(forecast()), **others, "encoder.safetensors": b"a third"})
+    with (
+        load_model(store, "mine", into=Forecast(), path="encoder.pt") as model,
+        quantize_model(model) as small,
+        pytest.raises(InvalidInputError, match=r"other files called model\.safetensors and encoder\.safetensors"),
+    ):
+        small.save("never")
+
+
+def test_weights_behind_a_link_go_with_it(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "real").mkdir(parents=True)
+    (folder / "real" / "w.pt").write_bytes(weights(forecast()))
+    (folder / "forecast.pt").symlink_to("real/w.pt")
+    store.checkpoint("mine", folder)
+    (folder / "again.pt").symlink_to("real/w.pt")
+    store.checkpoint("twice", folder)
+    for name, left in (("mine", set()), ("twice", {"real/w.pt", "again.pt"})):
+        with (
+            load_model(store, name, into=Forecast(), path="forecast.pt") as model,
+            quantize_model(model) as small,
+        ):
+            small.save("small")
+        assert {entry.path for entry in store.contents("small").files} == {"model.safetensors", *left}
