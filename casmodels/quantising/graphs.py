@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 
 from casmodels.errors import NotQuantisableError
@@ -79,7 +79,8 @@ def _whole(onnx: Any, model: StoredModel, path: str) -> Any:
 def _dynamic(onnx: Any, graph: Any) -> Any:
     onnxruntime(EXTRA)
     quantization = library("onnxruntime.quantization", EXTRA)
-    with TemporaryDirectory(prefix="casmodels-") as directory, hushed(""):
+    place = gettempdir()
+    with files.translated(place), TemporaryDirectory(prefix="casmodels-", dir=place) as directory, hushed(""):
         path = Path(directory) / "model.onnx"
         quantization.quantize_dynamic(graph, path, per_channel=True)
         return onnx.load_model(path)

@@ -268,17 +268,27 @@ def test_a_missing_extra(store: Store, saved: Saver, monkeypatch: pytest.MonkeyP
             quantize_model(model)
 
 
-def test_a_full_disk(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("copies", ["ours", "onnxruntime's"])
+def test_a_full_temporary_directory(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: str
+) -> None:
     saved({"model.onnx": MODEL})
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
     with load_model(store, "mine") as model:
         with monkeypatch.context() as patched:
-            patched.setattr(graphs, "TemporaryDirectory", _full)
-            with pytest.raises(FullError, match=r"no space left while writing model\.onnx in mine"):
+            if copies == "ours":
+                patched.setattr(graphs, "TemporaryDirectory", _full)
+            else:
+                patched.setattr(onnx, "save_model", _full)
+            with pytest.raises(FullError, match=rf"no space left while writing {place}$"):
                 quantize_model(model)
         quantize_model(model).close()
+    assert list(place.iterdir()) == []
 
 
-def _full(**_: object) -> object:
+def _full(*_: object, **__: object) -> object:
     raise OSError(28, "No space left on device")
 
 
