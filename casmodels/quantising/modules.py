@@ -24,6 +24,16 @@ def is_module(model: Any) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
+def check_initialised(module: Any, name: str) -> None:
+    """Raise NotQuantisableError for parameters and buffers that have no shape yet, as those of lazy layers."""
+    torch = library("torch", EXTRA)
+    for path, each in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(each):
+            raise NotQuantisableError(
+                f"{path} of {name} is not initialised yet", remedy="run the module once on a batch, then quantise it"
+            )
+
+
 def torchao_config(dtype: str, *, activations: bool) -> Any:
     """torchao's configuration. Raises MissingExtraError."""
     kinds = _PRODUCTS if activations else _WEIGHTS
@@ -165,6 +175,8 @@ def _halved(module: Any, kind: Any, dtype: str) -> Any:
         for name, buffer in layer.named_buffers(recurse=False):
             if buffer.is_floating_point() and name not in layer._non_persistent_buffers_set:
                 setattr(layer, name, _cast(buffer, dtype, f"{path}.{name}".lstrip("."), module))
+    if not any(True for _ in module.parameters()):
+        raise NotQuantisableError(f"{type(module).__name__} has no parameters", remedy="use it as it is")
     if not changed:
         raise NotQuantisableError(f"{type(module).__name__} is of {dtype} already", remedy="use int8 or fp8")
     return module

@@ -162,6 +162,22 @@ def test_what_has_no_linear_layer(dtype: str) -> None:
     assert quantize_model(torch.nn.LSTM(4, 4), "bf16").model.weight_ih_l0.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bf16"])
+@pytest.mark.parametrize("force", [False, True])
+def test_lazy_layers(dtype: str, force: bool) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LazyLinear(4))
+    with pytest.raises(NotQuantisableError, match=r"^1\.weight of Sequential is not initialised yet$") as raised:
+        quantize_model(module, dtype, force=force)
+    assert raised.value.remedy == "run the module once on a batch, then quantise it"
+    module(torch.ones(2, 4))
+    quantize_model(module, dtype, force=force).close()
+
+
+def test_what_has_no_parameters() -> None:
+    with pytest.raises(NotQuantisableError, match=r"^ReLU has no parameters$"):
+        quantize_model(torch.nn.ReLU(), "bf16")
+
+
 def test_what_is_quantised_already(store: Store, saved: Saver) -> None:
     saved({"forecast.pt": weights(forecast())})
     with load_model(store, "mine", into=Forecast()) as model, quantize_model(model) as small:
