@@ -71,7 +71,6 @@ def quantize(
 
 
 def _tell(output: Output, result: QuantiseResult) -> None:
-    output.line(
-        f"{result.name}@{short_id(result.version)}: {told(result.quantised)}; "
-        f"stored {size(result.stored_bytes)} in {duration(result.seconds)}"
-    )
+    stored = f"stored {size(result.stored_bytes)} in {duration(result.seconds)}"
+    news = "nothing has changed since the version before" if result.unchanged else stored
+    output.line(f"{result.name}@{short_id(result.version)}: {told(result.quantised)}; {news}")

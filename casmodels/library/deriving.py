@@ -12,7 +12,7 @@ from casmodels.library.origins import SINGLE_FILE
 from casmodels.library.quantised_record import QUANTISED, record_of
 from casmodels.results import CheckpointResult, Quantised
 from casstore.refs import RefKey, RefKind
-from casstore.trees import Entry, Tree
+from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
 _KEPT: Final = ("type", "pipeline_tag", "licence", SINGLE_FILE)
@@ -28,7 +28,8 @@ def derive(
     message: str = "",
 ) -> CheckpointResult:
     """Save a quantised version under a name of the user's own: its parent's files, but for those that are ``changed``
-    or new, and those that are ``removed``.
+    or new, and those that are ``removed``. Where one of these is a link, the file behind it goes with it, unless another
+    link leads there.
 
     Raises NameTakenError, InvalidInputError, NotFoundError, FullError.
     """
@@ -39,6 +40,7 @@ def derive(
         transaction.came_from(parent.id)
         before = transaction.tree(parent.version.tree)
         gone = {*changed, *removed}
+        gone |= _behind(before, gone)
         entries = [entry for entry in before if entry.path not in gone and _leads_to(before, entry) not in removed]
         for path, data in changed.items():
             stored = transaction.add_bytes(data, path).info
@@ -74,6 +76,13 @@ def derive(
         seconds=time.monotonic() - begun,
         unchanged=last is not None and last.version.tree == version.tree,
     )
+
+
+def _behind(tree: Tree, gone: Collection[str]) -> set[str]:
+    """The files that links among these lead to, and no link that stays does."""
+    ends = {entry.path: _leads_to(tree, entry) for entry in tree if entry.kind is EntryKind.LINK}
+    staying = {end for path, end in ends.items() if path not in gone}
+    return {end for path, end in ends.items() if path in gone} - staying
 
 
 def _leads_to(tree: Tree, entry: Entry) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 
 from casmodels.errors import NotQuantisableError
@@ -37,7 +38,7 @@ def quantised_graph(model: StoredModel, path: str, dtype: str) -> bytes:
                 f"{model.called(path)} is quantised already", remedy="quantise the model that it was made from"
             )
         before = graph.SerializeToString(deterministic=True)
-        made = _dynamic(onnx, graph) if dtype == INT8 else _halved(graph)
+        made = _dynamic(onnx, graph) if dtype == INT8 else _halved(onnx, graph, model.called(path))
         data: bytes = made.SerializeToString(deterministic=True)
     except (StoreError, MemoryError):
         raise
@@ -78,14 +79,41 @@ def _whole(onnx: Any, model: StoredModel, path: str) -> Any:
 def _dynamic(onnx: Any, graph: Any) -> Any:
     onnxruntime(EXTRA)
     quantization = library("onnxruntime.quantization", EXTRA)
-    with TemporaryDirectory(prefix="casmodels-") as directory, hushed(""):
+    place = gettempdir()
+    with files.translated(place), TemporaryDirectory(prefix="casmodels-", dir=place) as directory, hushed(""):
         path = Path(directory) / "model.onnx"
         quantization.quantize_dynamic(graph, path, per_channel=True)
         return onnx.load_model(path)
 
 
-def _halved(graph: Any) -> Any:
+def _halved(onnx: Any, graph: Any, called: str) -> Any:
     """Inputs and outputs stay of the type that they are of."""
     onnxruntime(EXTRA)
     convert = library("onnxruntime.transformers.float16", EXTRA).convert_float_to_float16
+    for name, tensor in _tensors(graph.graph):
+        if tensor.data_type == onnx.TensorProto.FLOAT and _is_too_large(onnx.numpy_helper.to_array(tensor)):
+            raise NotQuantisableError(
+                f"{name} of {called} has numbers that are too large for fp16",
+                remedy=f"use {INT8}, or the model as it is",
+            )
     return convert(graph, keep_io_types=True)
+
+
+def _tensors(graph: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors by name, those of constants and of graphs in the graph too."""
+    yield from ((tensor.name, tensor) for tensor in graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from ((", ".join(node.output), tensor) for tensor in (attribute.t, *attribute.tensors))
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _is_too_large(array: Any) -> bool:
+    """Whether onnxruntime would cut numbers down to the largest of fp16. It may do so with the largest of fp32, by
+    which exporters mean infinity, as in masks."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(array.astype("float16"))
+    return bool((infinite & (np.abs(array) < np.finfo("float32").max)).any())

@@ -24,6 +24,16 @@ def is_module(model: Any) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
+def check_initialised(module: Any, name: str) -> None:
+    """Raise NotQuantisableError for parameters and buffers that have no shape yet, as those of lazy layers."""
+    torch = library("torch", EXTRA)
+    for path, each in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(each):
+            raise NotQuantisableError(
+                f"{path} of {name} is not initialised yet", remedy="run the module once on a batch, then quantise it"
+            )
+
+
 def torchao_config(dtype: str, *, activations: bool) -> Any:
     """torchao's configuration. Raises MissingExtraError."""
     kinds = _PRODUCTS if activations else _WEIGHTS
@@ -155,25 +165,33 @@ def _copied(module: Any) -> Any:
 def _halved(module: Any, kind: Any, dtype: str) -> Any:
     """All numbers of that type, but those that are made anew whenever the model is loaded, and those that its library
     keeps in full."""
-    torch = library("torch", EXTRA)
     kept = _kept_in_full(module, dtype)
     changed = False
     for path, layer in module.named_modules():
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.is_floating_point() and not kept & {*path.split("."), name}:
                 changed |= parameter.dtype != kind
-                parameter.data = parameter.data.to(kind)
-                if dtype == FP16 and bool(torch.isinf(parameter.data).any()):
-                    raise NotQuantisableError(
-                        f"{path}.{name} of {type(module).__name__} has numbers that are too large for fp16",
-                        remedy="use bf16",
-                    )
+                parameter.data = _cast(parameter.data, dtype, f"{path}.{name}".lstrip("."), module)
         for name, buffer in layer.named_buffers(recurse=False):
             if buffer.is_floating_point() and name not in layer._non_persistent_buffers_set:
-                setattr(layer, name, buffer.to(kind))
+                setattr(layer, name, _cast(buffer, dtype, f"{path}.{name}".lstrip("."), module))
+    if not any(True for _ in module.parameters()):
+        raise NotQuantisableError(f"{type(module).__name__} has no parameters", remedy="use it as it is")
     if not changed:
         raise NotQuantisableError(f"{type(module).__name__} is of {dtype} already", remedy="use int8 or fp8")
     return module
+
+
+def _cast(tensor: Any, dtype: str, name: str, module: Any) -> Any:
+    """The numbers in half the bits. Raises NotQuantisableError where one would become infinite."""
+    torch = library("torch", EXTRA)
+    cast = tensor.to(getattr(torch, HALVES[dtype]))
+    if bool((torch.isinf(cast) & ~torch.isinf(tensor)).any()):
+        raise NotQuantisableError(
+            f"{name} of {type(module).__name__} has numbers that are too large for {dtype}",
+            remedy="use bf16" if dtype == FP16 else "use int8 or fp8",
+        )
+    return cast
 
 
 def _kept_in_full(module: Any, dtype: str) -> set[str]:

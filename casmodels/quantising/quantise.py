@@ -152,6 +152,7 @@ def _of_handle(model: LoadedModel, dtype: str, *, activations: bool, force: bool
 def _made(module: Any, what: str, dtype: str, device: str, *, activations: bool, force: bool) -> Any:
     if activations and dtype in HALVES:
         raise InvalidInputError(f"activations=True is for 8 bits, not for {dtype}", remedy="leave it out")
+    modules.check_initialised(module, what)
     if not force:
         # What comes to lie beside the original has half its bits at most.
         room.check(what, modules.weights_bytes(module) // 2, device, 0 if device != CPU else 1, "quantise")

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from posixpath import dirname, join
+from posixpath import basename, dirname, join, normpath, splitext
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import NotQuantisableError
+from casmodels.formats import DoubtError
+from casmodels.formats.onnx import onnx_layout
 from casmodels.loaders.local import LocalRunner, Origin
 from casmodels.loaders.quantised_tensors import is_quantised, state_bytes
+from casmodels.loaders.stored_model import StoredModel
 from casmodels.quantising import modules
 from casmodels.quantising.dtypes import HALVES
 from casmodels.results.quantised import Quantised, QuantiseResult
 from casmodels.sources.gzipped import unpacked_name
-from casmodels.sources.weights import format_of, index_of
+from casmodels.sources.weights import format_of, index_of, weights_of
 from casstore.errors import InvalidInputError
+from casstore.sources import BytesSource
 
 if TYPE_CHECKING:
     from casmodels.quantising.quantise import QuantisedModel
 
 _WEIGHTS: Final = "model.safetensors"
 _CONFIG: Final = "config.json"
+_NAMES: Final = re.compile(r"(?:pytorch_|tf_|flax_|rust_|openvino_)?model[._-]")
+"""What transformers and its exporters call a model's weights."""
 
 
 def save(small: QuantisedModel, name: str, sample: Any, message: str) -> QuantiseResult:
@@ -72,18 +79,16 @@ def _files(small: QuantisedModel, origin: Origin) -> tuple[dict[str, bytes], set
         case "onnx":
             path = unpacked_name(origin.files[0])
             assert isinstance(small.runner, LocalRunner)
-            return {path: small.runner.loaded.source}, replaced - {path}
+            return {path: small.runner.loaded.source}, replaced - {path} - _data_of_others(origin)
         case "transformers" | "sentence-transformers":
             folder = _folder(small, origin)
             changed = {join(folder, _CONFIG): _config(small, origin, join(folder, _CONFIG))}
             changed[join(folder, _WEIGHTS)] = state_bytes(_untied(modules.core_of(small.model)), small.dtype)
-            others = {path for path in origin.model.sizes if _is_other_form(path, origin)}
+            others = {path for path in origin.model.sizes if _is_other_form(path, folder, origin)}
             return changed, (replaced | others) - changed.keys()
         case "weights":
-            first = unpacked_name(origin.files[0])
-            is_whole = len(origin.files) == 1 and first.endswith(".safetensors")
-            path = first if is_whole else join(dirname(first), _WEIGHTS)
-            indexes = {each for each in origin.model.sizes if index_of(each) and dirname(each) == dirname(first)}
+            path = _weights_path(origin)
+            indexes = {each for each in origin.model.sizes if _is_index(each, origin)}
             return {path: state_bytes(small.model.state_dict(), small.dtype)}, (replaced | indexes) - {path}
     raise NotQuantisableError(
         f"what the loader {small.loader!r} loads cannot be saved quantised, as it could not open it again",
@@ -114,10 +119,54 @@ def _folder(small: QuantisedModel, origin: Origin) -> str:
     )
 
 
-def _is_other_form(path: str, origin: Origin) -> bool:
-    """Whether a file is the unquantised model in another format, such as an export, or an index of its shards."""
-    is_weights = format_of(unpacked_name(path), origin.model.sizes) is not None
-    return (is_weights and path not in origin.files) or index_of(path) is not None
+def _weights_path(origin: Origin) -> str:
+    """Where the weights of a module come to lie: in place of those that were loaded, under a name that is free."""
+    first = unpacked_name(origin.files[0])
+    if len(origin.files) == 1 and first.endswith(".safetensors"):
+        return first
+    names = join(dirname(first), _WEIGHTS), splitext(first)[0] + ".safetensors"
+    for path in names:
+        if path in origin.files or path not in origin.model.sizes:
+            return path
+    raise InvalidInputError(
+        f"{origin.model} has other files called {' and '.join(map(origin.model.full, names))}, in whose place the "
+        "quantised weights would come",
+        remedy="save the weights in a version without them, and quantise that",
+    )
+
+
+def _is_index(path: str, origin: Origin) -> bool:
+    """Whether a file is an index of the shards that were loaded."""
+    index, first = index_of(path), unpacked_name(origin.files[0])
+    if index is None or dirname(path) != dirname(first) or index.format != format_of(first, ()):
+        return False
+    return origin.model.file in (None, path) or index.role == weights_of(first, index.format).role
+
+
+def _is_other_form(path: str, folder: str, origin: Origin) -> bool:
+    """Whether a file is the unquantised transformer in another format: in its own folder by its name, or all of an
+    export's folder in that or in the model's. Weights of other names or in other folders may be another model's."""
+    if path in origin.files or (format_of(unpacked_name(path), origin.model.sizes) is None and index_of(path) is None):
+        return False
+    if dirname(path) == folder and _NAMES.match(basename(path).lower()):
+        return True
+    tops = {path.removeprefix(join(base, "")).partition("/")[0] for base in ("", folder)}
+    return any(format_of(join(top, "file"), ()) is not None for top in tops)
+
+
+def _data_of_others(origin: Origin) -> set[str]:
+    """The files of the loaded ones in which other ONNX models of the version keep tensors, too; all that hold tensors
+    where one of these cannot be read."""
+    found: set[str] = set()
+    version = StoredModel(origin.model.store, origin.model.contents.target)
+    for path in version.ending(".onnx") if len(origin.files) > 1 else ():
+        if path != origin.model.full(origin.files[0]):
+            try:
+                external = onnx_layout(BytesSource(version.read(path))).external
+            except (DoubtError, InvalidInputError):
+                return set(origin.files[1:])
+            found |= {normpath(join(dirname(path), location)) for location in external}
+    return {path for path in origin.files[1:] if origin.model.full(path) in found}
 
 
 def _config(small: QuantisedModel, origin: Origin, path: str) -> bytes:

@@ -46,13 +46,18 @@ def compare(original: LoadedModel, quantised: LoadedModel, sample: Any) -> Simil
     for item in items:
         with _failing_as(InvalidInputError, f"{original.version} cannot take the sample", _TAKES):
             expected = _numbers(original.process_batch(item, 1), original)
+        if not _are_finite(expected):
+            raise InvalidInputError(
+                f"{original.version} itself gives outputs for the sample that are no finite numbers",
+                remedy="give a sample for which it does not",
+            )
         with _failing_as(NotQuantisableError, "the quantised model cannot run", "use another type"):
             found = _numbers(quantised.process_batch(item, 1), quantised)
+        if not _are_finite(found):
+            raise NotQuantisableError(
+                "the quantised model gives outputs for the sample that are no finite numbers", remedy="use another type"
+            )
         cosines.append(_cosine(expected, found))
-    if not all(map(math.isfinite, cosines)):
-        raise NotQuantisableError(
-            "the quantised model gives outputs for the sample that are no finite numbers", remedy="use another type"
-        )
     before, after = (_median_seconds(model, sample) for model in (original, quantised))
     return Similarity(len(cosines), math.fsum(cosines) / len(cosines), min(cosines), after / before)
 
@@ -107,12 +112,19 @@ def _arrays(output: Any) -> list[Any]:
     return [[output]] if isinstance(output, float) else []
 
 
+def _are_finite(row: NDArray[Any]) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(row).all())
+
+
 def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Of two rows; 1 for two that are nothing but zeros, 0 for one and for rows of two lengths."""
     import numpy as np
 
     if a.shape != b.shape:
         return 0.0
+    a, b = (row / (np.abs(row).max(initial=0) or 1) for row in (a, b))  # the squares of large numbers are infinite
     lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     if lengths == 0:
         return float(not a.any() and not b.any())

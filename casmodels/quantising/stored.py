@@ -49,7 +49,7 @@ def read_sample(path: Path) -> Any:
     Raises NotFoundError, InvalidInputError.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"{path} does not exist", remedy="check the path") from error
     except OSError as error:

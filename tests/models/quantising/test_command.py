@@ -15,6 +15,7 @@ from casmodels.errors import MissingExtraError
 from casmodels.library import Store
 from casmodels.loaders import load_model
 from casmodels.quantising import graphs
+from casmodels.quantising.stored import read_sample
 from tests.models.loaders.test_onnx import DATA, expected, linear
 
 Saver = Callable[..., str]
@@ -62,6 +63,7 @@ def test_what_people_are_told(run: Run, store: Store, tmp_path: Path) -> None:
     assert code == 0
     parent = store.contents("mine").version[:12]
     assert f": fp16 of mine@{parent} (onnxruntime.float16), weights of 12" in out
+    assert "; stored " in out
     assert err == "it was not compared with the model that it was made from; --sample FILE does that\n"
     assert "quantised:       fp16 of mine@" in run("info", "half")[1]
     assert f"fp16 of mine@{parent}" in run("versions", "half")[1]
@@ -71,6 +73,14 @@ def test_what_people_are_told(run: Run, store: Store, tmp_path: Path) -> None:
     assert err == ""
     assert "similarity 1.0000 (smallest 1.0000) and " in out
     assert out.count("of its time on a sample of 10") == 1
+    assert out.endswith("; nothing has changed since the version before\n")
+
+
+@pytest.mark.parametrize("name", ["sample.json", "sample.txt"])
+def test_a_sample_that_begins_with_a_mark_of_its_encoding(tmp_path: Path, name: str) -> None:
+    sample = tmp_path / name
+    sample.write_text('["rain"]', "utf-8-sig")
+    assert read_sample(sample) == (["rain"] if name.endswith(".json") else ['["rain"]'])
 
 
 @pytest.mark.parametrize(

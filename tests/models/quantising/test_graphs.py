@@ -158,6 +158,43 @@ def test_a_model_of_nothing_that_could_be_smaller(store: Store, saved: Saver) ->
         quantize_model(model)
 
 
+@pytest.mark.parametrize("place", ["initialiser", "constant", "graph in the graph"])
+def test_numbers_that_are_too_large_for_fp16(store: Store, saved: Saver, place: str) -> None:
+    graph = linear()
+    (large,) = [tensor for tensor in graph.graph.initializer if tensor.name == "w"]
+    numbers = onnx.numpy_helper.to_array(large).copy()
+    numbers[0, 0] = -1e6
+    large.CopyFrom(onnx.numpy_helper.from_array(numbers, "w"))
+    if place != "initialiser":
+        graph.graph.initializer.remove(large)
+        constant = onnx.helper.make_node("Constant", [], ["w"], value=large)
+        if place == "constant":
+            graph.graph.node.insert(0, constant)
+        else:
+            output = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, numbers.shape)
+            body = onnx.helper.make_graph([constant], "body", [], [output])
+            always = onnx.helper.make_node("If", ["yes"], ["w"], then_branch=body, else_branch=body)
+            graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+            graph.graph.node.insert(0, always)
+    saved({"model.onnx": graph.SerializeToString()})
+    with (
+        load_model(store, "mine") as model,
+        pytest.raises(
+            NotQuantisableError, match=r"^w of model\.onnx in mine@\w+ has numbers that are too large for fp16"
+        ),
+    ):
+        quantize_model(model, "fp16")
+
+
+def test_what_stands_for_infinity_is_not_too_large(store: Store, saved: Saver) -> None:
+    graph = linear()
+    for number, name in ((-np.inf, "a"), (np.finfo("float32").min, "b")):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([number], "float32"), name))
+    saved({"model.onnx": graph.SerializeToString()})
+    with load_model(store, "mine") as model, quantize_model(model, "fp16") as small:
+        assert np.allclose(small(DATA), expected(DATA), atol=0.01)
+
+
 def test_a_sample_that_the_model_cannot_take(store: Store, saved: Saver) -> None:
     saved({"model.onnx": MODEL})
     with load_model(store, "mine") as model, quantize_model(model) as small:
@@ -231,17 +268,27 @@ def test_a_missing_extra(store: Store, saved: Saver, monkeypatch: pytest.MonkeyP
             quantize_model(model)
 
 
-def test_a_full_disk(store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("copies", ["ours", "onnxruntime's"])
+def test_a_full_temporary_directory(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: str
+) -> None:
     saved({"model.onnx": MODEL})
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
     with load_model(store, "mine") as model:
         with monkeypatch.context() as patched:
-            patched.setattr(graphs, "TemporaryDirectory", _full)
-            with pytest.raises(FullError, match=r"no space left while writing model\.onnx in mine"):
+            if copies == "ours":
+                patched.setattr(graphs, "TemporaryDirectory", _full)
+            else:
+                patched.setattr(onnx, "save_model", _full)
+            with pytest.raises(FullError, match=rf"no space left while writing {place}$"):
                 quantize_model(model)
         quantize_model(model).close()
+    assert list(place.iterdir()) == []
 
 
-def _full(**_: object) -> object:
+def _full(*_: object, **__: object) -> object:
     raise OSError(28, "No space left on device")
 
 
@@ -287,3 +334,21 @@ def test_the_options_of_a_session_stay(store: Store, saved: Saver) -> None:
     saved({"model.onnx": MODEL})
     with load_model(store, "mine", session_options=options) as model, quantize_model(model) as small:
         assert small.model.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize("other", ["whole", "broken"])
+def test_tensors_that_another_graph_keeps_in_the_same_file(
+    store: Store, saved: Saver, tmp_path: Path, other: str
+) -> None:
+    onnx.save_model(
+        linear(), tmp_path / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0
+    )
+    graph, data = ((tmp_path / name).read_bytes() for name in ("model.onnx", "model.onnx_data"))
+    files = {"model.onnx": graph, "model.onnx_data": data, "twin.onnx": graph if other == "whole" else b"broken"}
+    saved(files)
+    with load_model(store, "mine", path="model.onnx") as model, quantize_model(model) as small:
+        small.save("small")
+    assert {entry.path for entry in store.contents("small").files} == set(files)
+    if other == "whole":
+        with load_model(store, "small", path="twin.onnx") as twin:
+            assert np.allclose(twin(DATA), expected(DATA), atol=1e-6)

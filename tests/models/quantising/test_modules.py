@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +162,22 @@ def test_what_has_no_linear_layer(dtype: str) -> None:
     assert quantize_model(torch.nn.LSTM(4, 4), "bf16").model.weight_ih_l0.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bf16"])
+@pytest.mark.parametrize("force", [False, True])
+def test_lazy_layers(dtype: str, force: bool) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LazyLinear(4))
+    with pytest.raises(NotQuantisableError, match=r"^1\.weight of Sequential is not initialised yet$") as raised:
+        quantize_model(module, dtype, force=force)
+    assert raised.value.remedy == "run the module once on a batch, then quantise it"
+    module(torch.ones(2, 4))
+    quantize_model(module, dtype, force=force).close()
+
+
+def test_what_has_no_parameters() -> None:
+    with pytest.raises(NotQuantisableError, match=r"^ReLU has no parameters$"):
+        quantize_model(torch.nn.ReLU(), "bf16")
+
+
 def test_what_is_quantised_already(store: Store, saved: Saver) -> None:
     saved({"forecast.pt": weights(forecast())})
     with load_model(store, "mine", into=Forecast()) as model, quantize_model(model) as small:
@@ -181,6 +198,25 @@ def test_numbers_that_are_too_large_for_fp16() -> None:
         quantize_model(module, "fp16")
     assert raised.value.remedy == "use bf16"
     assert module.head.bias.dtype == torch.float32
+
+
+def test_buffers_that_are_too_large_for_fp16() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    module[1].running_var.fill_(1e5)
+    with pytest.raises(NotQuantisableError, match=r"^1\.running_var of Sequential has numbers that are too large"):
+        quantize_model(module, "fp16")
+    assert float(module[1].running_var[0]) == 1e5
+
+
+def test_what_is_infinite_already_is_not_too_large() -> None:
+    module = forecast()
+    module.register_buffer("mask", torch.full((2,), float("-inf")))
+    with torch.no_grad():
+        module.shift[0] = float("inf")
+    small = quantize_model(module, "fp16").model
+    assert small.mask.tolist() == [float("-inf")] * 2
+    assert small.shift.dtype == torch.float16
+    assert small.shift[0] == float("inf")
 
 
 def test_outputs_that_are_no_numbers(store: Store, saved: Saver) -> None:
@@ -254,3 +290,39 @@ def test_metadata_that_make_no_sense(store: Store, saved: Saver) -> None:
     with pytest.raises(NotLoadableError, match="of its quantised tensors cannot be understood") as raised:
         load_model(store, "bad")
     assert "\n" not in raised.value.message
+
+
+def test_other_files_of_weights_stay(store: Store, saved: Saver) -> None:
+    others = {"model.safetensors": b"another model", "model.safetensors.index.json": b"its index"}
+    saved({"encoder.pt": weights(forecast()), **others})
+    with load_model(store, "mine", into=Forecast(), path="encoder.pt") as model, quantize_model(model) as small:
+        small.save("small")
+        found = small(SERIES)
+    assert {entry.path for entry in store.contents("small").files} == {*others, "encoder.safetensors"}
+    assert all(b"".join(store.cat("small", path)) == data for path, data in others.items())
+    with load_model(store, "small", into=Forecast(), path="encoder.safetensors") as again:
+        assert torch.equal(again(SERIES), found)
+    saved({"encoder.pt": weights(forecast()), **others, "encoder.safetensors": b"a third"})
+    with (
+        load_model(store, "mine", into=Forecast(), path="encoder.pt") as model,
+        quantize_model(model) as small,
+        pytest.raises(InvalidInputError, match=r"other files called model\.safetensors and encoder\.safetensors"),
+    ):
+        small.save("never")
+
+
+def test_weights_behind_a_link_go_with_it(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "real").mkdir(parents=True)
+    (folder / "real" / "w.pt").write_bytes(weights(forecast()))
+    (folder / "forecast.pt").symlink_to("real/w.pt")
+    store.checkpoint("mine", folder)
+    (folder / "again.pt").symlink_to("real/w.pt")
+    store.checkpoint("twice", folder)
+    for name, left in (("mine", set()), ("twice", {"real/w.pt", "again.pt"})):
+        with (
+            load_model(store, name, into=Forecast(), path="forecast.pt") as model,
+            quantize_model(model) as small,
+        ):
+            small.save("small")
+        assert {entry.path for entry in store.contents("small").files} == {"model.safetensors", *left}

@@ -45,6 +45,11 @@ def test_every_number_of_an_output_counts() -> None:
     assert compare(original, original, ROWS[:2]).smallest == pytest.approx(1)
 
 
+def test_outputs_whose_squares_are_infinite() -> None:
+    large = handle(lambda batch: np.asarray(batch, "float64") * 1e200)
+    assert compare(large, large, ROWS).smallest == pytest.approx(1)
+
+
 def test_outputs_of_other_shapes_are_not_alike() -> None:
     assert compare(handle(same), handle(lambda batch: same(batch)[:, :1]), ROWS).smallest == 0
     assert compare(handle(same), handle(lambda batch: same(batch) * 0), ROWS[:1]).smallest == 0
@@ -68,6 +73,16 @@ def test_failures_are_told_apart() -> None:
         compare(handle(same), handle(lambda batch: same(batch) * np.float32("nan")), ROWS[:1])
     with pytest.raises(InvalidInputError, match="mine@1 gives no numbers that could be compared"):
         compare(handle(lambda batch: ["text"] * len(batch)), handle(same), ROWS)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_an_original_that_gives_no_finite_numbers(number: str) -> None:
+    broken = handle(lambda batch: same(batch) + np.float32(number))
+    with pytest.raises(
+        InvalidInputError, match="mine@1 itself gives outputs for the sample that are no finite"
+    ) as told:
+        compare(broken, broken, ROWS)
+    assert told.value.remedy == "give a sample for which it does not"
 
 
 def test_what_is_noted_can_be_read_again() -> None:

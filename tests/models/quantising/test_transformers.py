@@ -73,3 +73,20 @@ def test_layers_that_are_not_linear_alone(store: Store, saved: Saver, tmp_path: 
         pytest.raises(NotQuantisableError, match=r"mine@\w+ has no linear layer"),
     ):
         quantize_model(model)
+
+
+def test_only_other_forms_of_this_model_go(store: Store, saved: Saver, tmp_path: Path) -> None:
+    files = families.files_of(families.made(families.bert), tmp_path / "original")
+    forms = ("onnx/model.onnx", "onnx/model.onnx_data", "pytorch_model.bin", "tf_model.h5", "model.fp16.safetensors")
+    others = {
+        "assistant/model.safetensors",
+        "assistant/model.safetensors.index.json",
+        "assistant/onnx/model.onnx",
+        "adapter/adapter_model.safetensors",
+        "adapter_model.safetensors",
+        "reranker.onnx",
+    }
+    saved({**files, **{path: path.encode() for path in (*forms, *others)}})
+    with load_model(store, "mine", device="cpu") as model, quantize_model(model) as small:
+        small.save("small")
+    assert {entry.path for entry in store.contents("small").files} == {*files, *others}
