@@ -1,11 +1,15 @@
-"""The house rules that a machine can hold: how long files and functions may be."""
+"""The house rules that a machine can hold: how long files and functions may be, and what the documents name."""
 
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from casmodels.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(
@@ -47,3 +51,15 @@ def test_only_the_configuration_reads_the_environment(package: str) -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb", "putenv")
     ]
     assert readers == []
+
+
+def test_every_command_stands_in_the_documents() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert re.findall(r"^\| `([a-z]+)[ `]", text, re.MULTILINE) == list(VERBS)
+
+
+def test_every_extra_stands_in_the_documents() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    text = "".join((ROOT / "docs" / page).read_text("utf-8") for page in ("installing.md", "loaders.md"))
+    tables = "".join(line for line in text.splitlines() if line.startswith("|"))
+    assert [extra for extra in extras if f"`{extra}`" not in tables] == []

@@ -82,7 +82,7 @@ def _installed(models: Sequence[ModelResult]) -> Table:
             _versions(model),
             size(model.size_bytes),
             size(model.stored_bytes),
-            ", ".join(model.aliases),
+            _short_first(model.aliases),
         )
         for model in models
     ]
@@ -101,12 +101,17 @@ def _available(models: Sequence[ModelResult]) -> Table:
             model.type or "",
             model.parameters or "",
             str(model.context_length or ""),
-            ", ".join(model.aliases),
+            _short_first(model.aliases),
         )
         for model in models
     ]
     headers = ("MODEL", "HERE", "TYPE", "SIZE", "CONTEXT", "ALIASES")
     return Table(headers, rows, frozenset({3, 4}), (4, 3))
+
+
+def _short_first(aliases: Sequence[str]) -> str:
+    """What a narrow terminal cuts is the longest, which says the least."""
+    return ", ".join(sorted(aliases, key=len))
 
 
 def _aliases(models: Sequence[ModelResult]) -> Table:

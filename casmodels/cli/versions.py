@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
 
 import typer
 
@@ -128,4 +129,10 @@ def _about(version: VersionResult) -> str:
     if version.quantised is not None:
         parent, _, made_from = version.quantised.parent.rpartition("@")
         return f"{version.quantised.dtype} of {parent}@{short_id(made_from)}"
-    return f"{version.source}@{version.revision[:12]}" if version.revision else str(version.source)
+    if version.revision:
+        return f"{version.source}@{version.revision[:12]}"
+    source = str(version.source)
+    if not source.startswith("file://"):
+        return source
+    folder, _, name = unquote(source.removeprefix("file://"), errors="surrogateescape").rstrip("/").rpartition("/")
+    return f"{name} in {folder or '/'}"  # what a narrow terminal cuts is the folder

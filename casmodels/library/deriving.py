@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Any, Final
 
 from casmodels.library.context import Context
-from casmodels.library.names import check_own_name, find, newest
+from casmodels.library.model_types import licence_of, type_of
+from casmodels.library.names import Found, check_own_name, find, newest
 from casmodels.library.origins import SINGLE_FILE
 from casmodels.library.quantised_record import QUANTISED, record_of
 from casmodels.results import CheckpointResult, Quantised
@@ -15,7 +16,7 @@ from casstore.refs import RefKey, RefKind
 from casstore.trees import Entry, EntryKind, Tree
 from casstore.versions import Version
 
-_KEPT: Final = ("type", "pipeline_tag", "licence", SINGLE_FILE)
+_KEPT: Final = ("pipeline_tag", SINGLE_FILE)
 _MODE: Final = 0o644
 
 
@@ -46,7 +47,6 @@ def derive(
             stored = transaction.add_bytes(data, path).info
             entries.append(Entry.file(path, stored.sha256, stored.size_bytes, _MODE))
         tree = Tree.of(entries)
-        kept = {key: value for key, value in parent.version.metadata.items() if key in _KEPT}
         version = Version(
             tree=transaction.add_tree(tree),
             parent=parent.id,
@@ -54,7 +54,7 @@ def derive(
             created_ns=begun_ns,
             message=message,
             metadata={
-                **kept,
+                **_inherited(context, parent),
                 "kind": QUANTISED,
                 "name": name,
                 "base_models": [parent.name],
@@ -83,6 +83,15 @@ def _behind(tree: Tree, gone: Collection[str]) -> set[str]:
     ends = {entry.path: _leads_to(tree, entry) for entry in tree if entry.kind is EntryKind.LINK}
     staying = {end for path, end in ends.items() if path not in gone}
     return {end for path, end in ends.items() if path in gone} - staying
+
+
+def _inherited(context: Context, parent: Found) -> dict[str, Any]:
+    """What is true of the parent and of what is made from it. The registry knows only the parent."""
+    metadata = parent.version.metadata
+    spec = context.registry.of_repo(metadata.get("repo") or parent.name)
+    told = {"type": type_of(metadata, spec), "licence": licence_of(metadata, spec)}
+    kept = {key: metadata.get(key) for key in _KEPT}
+    return {key: value for key, value in {**kept, **told}.items() if value is not None}
 
 
 def _leads_to(tree: Tree, entry: Entry) -> str:

@@ -10,7 +10,7 @@ from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
-from casmodels.library.model_types import type_of
+from casmodels.library.model_types import licence_of, type_of
 from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
 from casmodels.library.quantised_record import quantised_of
 from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE
@@ -184,7 +184,7 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
         damaged=len(unreadable),
         parameters=spec.parameters if spec is not None else None,
         context_length=spec.context_length if spec is not None else None,
-        licence=metadata.get("licence") or (spec.licence if spec is not None else None),
+        licence=licence_of(metadata, spec),
         description=spec.description or None if spec is not None else None,
         base_models=tuple(metadata.get("base_models", ())),
         signature=_signature(pins, name, newest[0].id, newest[1]) if newest is not None else None,

@@ -1,4 +1,4 @@
-"""What a model does, as its version, its spec or its card says."""
+"""What a model does and under which licence, as its version, its spec or its card says."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def type_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
     known = metadata.get("type") or (spec.model_type if spec is not None else None)
     found = known or type_of_pipeline(metadata.get("pipeline_tag"))
     return str(found) if found is not None else None
+
+
+def licence_of(metadata: Mapping[str, Any], spec: ModelSpec | None) -> str | None:
+    """A model's licence: as its version says, else its spec."""
+    return metadata.get("licence") or (spec.licence if spec is not None else None)
 
 
 def type_metadata(reader: Reader, name: str, told: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from casmodels import config
 from casmodels.errors import BrokenLoaderError, NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import registry, room
+from casmodels.loaders.checked import CheckedLoader
 from casmodels.loaders.devices import choose
 from casmodels.loaders.extras import first_line
 from casmodels.loaders.handle import LoadedModel, checked_batch_size
@@ -52,9 +53,8 @@ def load_model(
             store, target, size, {"path": path, "device": device, "loader": loader, "force": force, **options}
         )
     model = StoredModel(store, target, path)
-    chosen, files = _chosen(model, loader)
-    _check_options(chosen, options)
-    place = choose(device, chosen.devices(), use_gpu=settings.use_gpu, what=f"the loader {chosen.name!r}")
+    chosen, files, devices = _chosen(model, loader, options)
+    place = choose(device, devices, use_gpu=settings.use_gpu, what=f"the loader {chosen.name!r}")
     if not force:
         room.check(str(model), sum(model.sizes[file] for file in files), place, chosen.copies)
     loaded = _loaded(chosen, model, Request(files, place), options)
@@ -75,24 +75,21 @@ def _isolated(store: Store, target: str, batch_size: int, options: dict[str, Any
     return LoadedModel(runner, loader=runner.loader, version=version, batch_size=batch_size, logs=store.logs)
 
 
-def _chosen(model: StoredModel, name: str | None) -> tuple[Loader, tuple[str, ...]]:
-    """The loader, and the files that it recognises."""
-    for loader in registry.all_loaders() if name is None else [registry.named(name)]:
+def _chosen(
+    model: StoredModel, name: str | None, options: Mapping[str, object]
+) -> tuple[Loader, tuple[str, ...], tuple[str, ...]]:
+    """The loader, the files that it recognises, and its devices. One that is broken is left out, unless it is named."""
+    for each in registry.all_loaders() if name is None else [registry.named(name)]:
+        loader = CheckedLoader(each)
         try:
-            files = tuple(loader.recognise(model))
-        except StoreError:
-            raise
-        except Exception as error:  # another package's
-            broken = BrokenLoaderError(
-                f"the loader {loader.name!r} fails to look at {model}: {type(error).__name__}: {first_line(error)}",
-                remedy="mend or remove the package that brings it",
-            )
-            if name is not None:
-                raise broken from error
-            _log.warning("%s; it is left out", broken.message)
-            continue
-        if files:
-            return loader, files
+            files = loader.recognise(model)
+            if files:
+                _check_options(loader, options)
+                return loader, files, loader.devices()
+        except BrokenLoaderError as error:
+            if name is not None or each.name in registry.BUILT_IN:
+                raise
+            _log.warning("%s; it is left out", error.message)
     what = "no loader recognises" if name is None else f"the loader {name!r} does not recognise"
     some = ", ".join(model.candidates[:5]) + (", …" if len(model.candidates) > 5 else "")
     raise NotLoadableError(f"{what} {model}, which holds {some}", remedy=f"see `casmodels ls {model}`, or say path=")

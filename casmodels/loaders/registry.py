@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import BrokenLoaderError, NotLoadableError
+from casmodels.loaders.checked import fault_of
 from casmodels.loaders.extras import first_line
 from casmodels.loaders.loader import Loader
 
@@ -42,8 +43,6 @@ BUILT_IN: Final = {
     "refused": "refused:RefusingLoader",
 }
 """In the order in which they are asked: what knows a whole directory before what knows a file."""
-
-_NEEDED: Final = ("name", "copies", "recognise", "devices", "load")
 
 
 def named(name: str) -> Loader:
@@ -90,10 +89,12 @@ def _made(entry: EntryPoint) -> Loader:
     remedy = f"mend or remove {package}"
     try:
         made: Any = entry.load()()
-    except Exception as error:  # whatever a foreign module does when it is imported
+        fault = fault_of(made)
+    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         raise BrokenLoaderError(f"{what}: {type(error).__name__}: {first_line(error)}", remedy=remedy) from error
-    missing = [attribute for attribute in _NEEDED if not hasattr(made, attribute)]
-    if missing:
-        raise BrokenLoaderError(f"{what}: it has no {' and no '.join(missing)}", remedy=remedy)
+    if fault is None and made.name in BUILT_IN:
+        fault = f"its name {made.name!r} is that of a built-in one"
+    if fault is not None:
+        raise BrokenLoaderError(f"{what}: {fault}", remedy=remedy)
     loader: Loader = made
     return loader

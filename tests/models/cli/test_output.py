@@ -127,3 +127,15 @@ def test_a_document_is_ascii_whatever_it_holds(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert out.isascii()
     assert json.loads(out) == {"name": "é\udc80", "nothing": None}
+
+
+def test_what_a_narrow_terminal_cuts_says_the_least(command: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "file:///home/someone/experiments/of%20last%20year/my%20run"
+    command.answer("list", [MODEL])
+    command.answer("versions", [replace(VERSION, message="", revision=None, source=source)])
+    for line, said in (("list --available", "ada-002"), ("versions mine", "my run in")):
+        out = _terminal(monkeypatch, 80)
+        command(*line.split())
+        (_, row, *_) = _plain(out.getvalue()).splitlines()
+        assert said in row
+        assert "\u2026" in row

@@ -34,6 +34,33 @@ class Failing(Upper):
     def recognise(self, model):
         raise KeyError("shape")
 
+def changed(attribute, value):
+    return lambda: type("Changed", (Upper,), {"name": "changed", attribute: value})()
+
+def ends(*_arguments, **_options):
+    raise SystemExit(3)
+
+def gives(value):
+    return lambda *_arguments, **_options: value
+
+unknown = changed("recognise", gives(["no.txt"]))
+text = changed("recognise", gives("note.txt"))
+numbers = changed("recognise", gives([5]))
+leaves = changed("recognise", ends)
+nowhere = changed("devices", gives(()))
+none = changed("devices", gives(None))
+odd = changed("devices", gives([0]))
+raising = changed("devices", lambda _self: 1 / 0)
+uncounted = changed("copies", None)
+worded = changed("copies", "two")
+named = changed("name", "weights")
+nameless = changed("name", None)
+still = changed("load", 5)
+loads_none = changed("load", gives(None))
+loads_five = changed("load", gives(5))
+load_leaves = changed("load", ends)
+made_leaves = ends
+
 class Half:
     name = "half"
     copies = 1
@@ -121,3 +148,53 @@ def test_an_unknown_loader_names_the_others(store: Store, saved: Saver, install:
         load_model(store, "mine", loader="lower")
     assert "weights" in (raised.value.remedy or "")
     assert "upper" in (raised.value.remedy or "")
+
+
+FAULTS = [
+    ("unknown", "recognises 'no.txt', which is no file of mine@"),
+    ("text", "'note.txt' is one text, not several"),
+    ("numbers", "recognises 5, which is no file of mine@"),
+    ("leaves", "SystemExit: 3"),
+    ("nowhere", "has no devices"),
+    ("none", "fails to say its devices: TypeError: 'NoneType' object is not iterable"),
+    ("odd", "says that 0 is a device"),
+    ("raising", "fails to say its devices: ZeroDivisionError"),
+    ("uncounted", "its copies are None"),
+    ("worded", "its copies are 'two'"),
+    ("named", "its name 'weights' is that of a built-in one"),
+    ("nameless", "its name is None"),
+    ("still", "its load cannot be called"),
+    ("made_leaves", "SystemExit: 3"),
+]
+
+
+@pytest.mark.parametrize(("fault", "said"), FAULTS)
+def test_one_that_says_nonsense_is_named_and_left_out(
+    store: Store, saved: Saver, install: Install, caplog: pytest.LogCaptureFixture, fault: str, said: str
+) -> None:
+    install({"changed": f"theirs_loaders:{fault}", "upper": "theirs_loaders:Upper"})
+    saved({"note.txt": b"hello "})
+    with caplog.at_level(logging.WARNING), load_model(store, "mine") as model:
+        assert model.loader == "upper"
+    (warning,) = caplog.messages
+    assert warning.startswith("the loader 'changed' ")
+    assert said in warning
+    with pytest.raises(BrokenLoaderError, match="the loader 'changed' ") as raised:
+        load_model(store, "mine", loader="changed")
+    assert said in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("loads_none", "gives NoneType where a Loaded is due"),
+        ("loads_five", "gives int where a Loaded is due"),
+        ("load_leaves", "ends the program instead of loading"),
+    ],
+)
+def test_one_that_loads_nothing_is_named(store: Store, saved: Saver, install: Install, fault: str, said: str) -> None:
+    install({"changed": f"theirs_loaders:{fault}"})
+    saved({"note.txt": b"hello "})
+    with pytest.raises(BrokenLoaderError) as raised:
+        load_model(store, "mine")
+    assert raised.value.message == f"the loader 'changed' {said}"

@@ -70,3 +70,15 @@ def test_a_file_that_is_there_twice_is_taken_as_it_is(store: Store, saved: Saver
     with MemoryFiles() as files:
         files.add_all(model, sorted(model.sizes))
         assert {path.name: path.read_bytes() for path in files.path.iterdir()} == {"v.txt": b"plain", "w.txt": b"other"}
+
+
+def test_a_gzipped_file_stays_packed_where_its_name_is_taken(store: Store, saved: Saver) -> None:
+    packed = gzip.compress(b"packed")
+    saved({"a.gz": packed, "a/b.txt": b"b", "c.txt.GZ": gzip.compress(b"large"), "c.txt.gz": packed})
+    model = StoredModel(store, "mine")
+    with MemoryFiles() as files:
+        files.add_all(model, sorted(model.sizes))
+        found = {
+            str(path.relative_to(files.path)): path.read_bytes() for path in files.path.rglob("*") if path.is_file()
+        }
+    assert found == {"a.gz": packed, "a/b.txt": b"b", "c.txt": b"large", "c.txt.gz": packed}

@@ -128,3 +128,15 @@ def test_a_missing_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = run("quantize", "mine")
     assert code == 2
     assert "pip install 'casmodels[quantise-onnx]'" in err
+
+
+def test_type_and_licence_stay_that_only_the_registry_knows(run: Run, store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "minilm"
+    source.mkdir()
+    (source / "model.onnx").write_bytes(linear().SerializeToString())
+    assert run("pull", source, "--name", "sentence-transformers/all-MiniLM-L6-v2")[0] == 0
+    parent = json.loads(run("--json", "info", "ada-002")[1])
+    assert (parent["type"], parent["licence"]) == ("text-embedding", "apache-2.0")
+    assert run("quantize", "ada-002")[0] == 0
+    (made,) = [model for model in store.info() if model.quantised is not None]
+    assert (made.type, made.licence) == (parent["type"], parent["licence"])
