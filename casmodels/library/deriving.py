@@ -29,8 +29,8 @@ def derive(
     message: str = "",
 ) -> CheckpointResult:
     """Save a quantised version under a name of the user's own: its parent's files, but for those that are ``changed``
-    or new, and those that are ``removed``. Where one of these is a link, the file behind it goes with it, unless another
-    link leads there.
+    or new, and those that are ``removed``. Where one of these is a link, the file behind it goes with it, unless
+    another link leads there.
 
     Raises NameTakenError, InvalidInputError, NotFoundError, FullError.
     """
