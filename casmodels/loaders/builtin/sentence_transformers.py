@@ -12,6 +12,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
@@ -42,7 +43,7 @@ class SentenceTransformersLoader:
         configs = [path for path in model.sizes if path.rpartition("/")[2] == "config.json"]
         if any(quantised_by_torchao(model.read_json(path)) for path in configs):
             torchao()  # or transformers says less clearly that it is missing
-        with MemoryFiles() as files, without_bars():
+        with MemoryFiles() as files, without_bars(), offline(model):
             small = (path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None)
             files.add_all(model, (*small, *request.files))
             made = made_by(

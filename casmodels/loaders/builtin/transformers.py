@@ -15,6 +15,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import RunningModule
@@ -68,11 +69,11 @@ class TransformersLoader:
         """``architecture`` is a class of transformers, instead of the one that ``config.json`` names; ``dtype`` a type,
         instead of that of the weights. With ``allow_missing``, what the weights lack is made up at random."""
         transformers = library("transformers", "transformers")
-        with MemoryFiles() as files:
+        with MemoryFiles() as files, offline(model):
             files.add_all(model, small_files(model))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
-            kind = _class(transformers, config, architecture)
+            kind = _class(transformers, model, config, architecture)
             if quantised_by_torchao(model.read_json(_CONFIG)):
                 torchao()  # or transformers says less clearly that it is missing
                 files.add_all(model, request.files)  # transformers wants to see what they say of their tensors, too
@@ -133,16 +134,28 @@ def _config(transformers: Any, model: StoredModel, directory: str) -> Any:
         raise
 
 
-def _class(transformers: Any, config: Any, architecture: str | None) -> Any:
-    name = architecture or next(iter(config.architectures or ()), None) or "AutoModel"
-    found = getattr(transformers, name, None)
+def _class(transformers: Any, model: StoredModel, config: Any, architecture: str | None) -> Any:
+    """The class of a model that is named; a class that is none is not asked to load anything."""
+    named = config.architectures
+    name = architecture or (next(iter(named), None) if isinstance(named, list) else None) or "AutoModel"
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
     if found is None and architecture is not None:
         raise NotLoadableError(f"transformers has no class {architecture!r}", remedy="see its list of models")
     found = found or transformers.AutoModel
-    if hasattr(found, "from_config"):  # it finds the class by the configuration
+    if _is_auto(found):  # it finds the class by the configuration
         with library("torch", "torch").device("meta"):
-            return type(found.from_config(config))
+            found = type(found.from_config(config))
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        source = f"{model.called(_CONFIG)} names" if architecture is None else "architecture= names"
+        raise NotLoadableError(
+            f"{source} {name!r} of transformers, which is no class of models", remedy="say the model's as architecture="
+        )
     return found
+
+
+def _is_auto(found: Any) -> bool:
+    """Whether it is ``AutoModel`` or one of its kind."""
+    return isinstance(found, type) and found.__name__.startswith("AutoModel") and hasattr(found, "from_config")
 
 
 def _processor(transformers: Any, model: StoredModel, directory: str) -> Any:
