@@ -111,15 +111,19 @@ class StoredModel:
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A small file of JSON. Raises NotLoadableError when it is none, or no object."""
-        if self.sizes[path] > _MAX_SMALL_BYTES:
-            raise InvalidInputError(f"{self.called(path)} is too large for a file of settings")
-        try:
-            found = json.loads(self.read(path))
-        except (ValueError, RecursionError) as error:
-            raise NotLoadableError(f"{self.called(path)} is no JSON: {error}") from error
+        found = self.read_json_value(path)
         if not isinstance(found, dict):
             raise NotLoadableError(f"{self.called(path)} is no JSON object")
         return found
+
+    def read_json_value(self, path: str) -> Any:
+        """A small file of JSON, whatever is in it. Raises NotLoadableError, InvalidInputError as `read_json`."""
+        if self.sizes[path] > _MAX_SMALL_BYTES:
+            raise InvalidInputError(f"{self.called(path)} is too large for a file of settings")
+        try:
+            return json.loads(self.read(path))
+        except (ValueError, RecursionError) as error:
+            raise NotLoadableError(f"{self.called(path)} is no JSON: {error}") from error
 
     def tensors(self, path: str, **options: Any) -> dict[str, Any]:
         """The tensors of a file or of an index of shards. See `casmodels.library.store.Store.load_tensors`."""

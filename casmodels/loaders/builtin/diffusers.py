@@ -14,6 +14,7 @@ from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import check_named_paths
 from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import silence_torchao
 from casmodels.loaders.stored_model import StoredModel
@@ -171,7 +172,9 @@ def _pipeline(parts: _Parts, without: Sequence[str]) -> Any:
             raise NotLoadableError(f"{model} has no {name}, which its {_INDEX} lists", remedy=_INCOMPLETE)
     parts.check_variant(modules)
     with MemoryFiles() as files, without_bars("diffusers"), offline(model):
-        files.add_all(model, [_INDEX, *_small_files(model, wanted)])
+        small = list(_small_files(model, wanted))
+        check_named_paths(model, small)
+        files.add_all(model, [_INDEX, *small])
         given = {name: parts.module(name, found, str(files.path)) for name, found in modules.items()}
         given |= dict.fromkeys(without)
         made = kind.from_pretrained(str(files.path), local_files_only=True, low_cpu_mem_usage=False, **given)

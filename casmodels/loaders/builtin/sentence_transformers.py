@@ -12,6 +12,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import check_named_paths
 from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
@@ -44,7 +45,8 @@ class SentenceTransformersLoader:
         if any(quantised_by_torchao(model.read_json(path)) for path in configs):
             torchao()  # or transformers says less clearly that it is missing
         with MemoryFiles() as files, without_bars(), offline(model):
-            small = (path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None)
+            small = [path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None]
+            check_named_paths(model, small)
             files.add_all(model, (*small, *request.files))
             made = made_by(
                 str(files.path),

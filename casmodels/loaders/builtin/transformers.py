@@ -15,6 +15,7 @@ from casmodels.loaders.examples import sentences
 from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import outside
 from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
@@ -70,7 +71,7 @@ class TransformersLoader:
         instead of that of the weights. With ``allow_missing``, what the weights lack is made up at random."""
         transformers = library("transformers", "transformers")
         with MemoryFiles() as files, offline(model):
-            files.add_all(model, small_files(model))
+            files.add_all(model, _inside(model, small_files(model)))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
             kind = _class(transformers, model, config, architecture)
@@ -121,6 +122,15 @@ def without_bars(package: str = "transformers") -> Iterator[None]:
 def small_files(model: StoredModel) -> list[str]:
     """What lies beside the weights in the same directory, such as the vocabulary."""
     return [path for path in model.sizes if "/" not in path and format_of(path, model.sizes) is None]
+
+
+def _inside(model: StoredModel, paths: Sequence[str]) -> list[str]:
+    """These without what belongs to a processor that would have something opened outside the version: the model is
+    loaded with its tokenizer alone, or with none."""
+    left_out = {path for path in paths if path != _CONFIG and any(outside(model, path))}
+    for path in sorted(left_out):
+        _log.warning("%s names something outside the version, and is left out", model.called(path))
+    return [path for path in paths if path not in left_out]
 
 
 def _config(transformers: Any, model: StoredModel, directory: str) -> Any:
