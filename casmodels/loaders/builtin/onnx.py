@@ -17,6 +17,9 @@ from casmodels.loaders.stored_model import StoredModel
 from casstore.sources import BytesSource
 
 _CUDA: Final = "CUDAExecutionProvider"
+_OF_MEMORY: Final = "*/"
+"""How onnxruntime's names for places in memory begin, which it takes instead of those of files."""
+
 _TYPES: Final = {
     "tensor(float16)": "float16",
     "tensor(float)": "float32",
@@ -125,20 +128,31 @@ def _is_data(path: str, file: str) -> bool:
 
 
 def external_data(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
-    """The files that the model keeps tensors in, by what it calls them."""
-    from casmodels.formats.onnx import onnx_layout
+    """The files that the model keeps tensors in, by what it calls them.
+
+    Raises NotLoadableError where one is not there, or where onnxruntime would look for it by itself: only what the
+    graph's own initialisers are made of can be given to it.
+    """
+    from casmodels.formats.onnx_external import external_tensors
 
     try:
-        locations = list(onnx_layout(BytesSource(data)).external)
+        tensors = external_tensors(BytesSource(data))
     except DoubtError as error:
         raise NotLoadableError(f"{model.called(path)} is no ONNX model: {error}") from error
-    found = {}
-    for location in locations:
-        place = normpath(join(dirname(path), location))
+    found: dict[str, bytes] = {}
+    for tensor in tensors:
+        if tensor.inner or tensor.location.startswith(_OF_MEMORY):
+            raise NotLoadableError(
+                f"{model.called(path)} keeps the tensor {tensor.name!r} of a subgraph, a function or a constant "
+                f"in {tensor.location}, where onnxruntime can be given none from the store",
+                remedy="save the model again with this tensor in it (onnx.save_model without external data)",
+            )
+        place = normpath(join(dirname(path), tensor.location))
         if place not in model.sizes:
             raise NotLoadableError(
                 f"{model} has no {place}, in which {path} keeps tensors",
                 remedy="`casmodels pull --all-files` brings all in",
             )
-        found[location] = model.read(place)
+        if tensor.location not in found:
+            found[tensor.location] = model.read(place)
     return found
