@@ -15,6 +15,9 @@ from casstore.errors import InvalidInputError, NotFoundError
 
 _MAX_SMALL_BYTES: Final = 64 << 20
 _MAX_RATIO: Final = 100.0
+_TRAILER_BYTES: Final = 4
+"""Of a gzip file's end, where the size of what was packed stands (RFC 1952)."""
+
 Block: TypeAlias = bytes | memoryview
 
 
@@ -72,6 +75,18 @@ class StoredModel:
     def called(self, path: str) -> str:
         """What messages call a file."""
         return f"{self.full(path)} in {self}"
+
+    def unpacked_bytes(self, path: str) -> int:
+        """How much memory a file's bytes take: those of a gzip file as its trailer tells, at least the packed ones.
+
+        It counts modulo 4 GiB, and the last of several members only; `blocks` refuses what is more than fits.
+        """
+        packed = self.sizes[path]
+        if not is_gzip_name(path) or packed < _TRAILER_BYTES:
+            return packed
+        with self.open(path) as file:
+            file.seek(packed - _TRAILER_BYTES)
+            return max(packed, int.from_bytes(file.read(_TRAILER_BYTES), "little"))
 
     def open(self, path: str) -> BufferedReader:
         """A seekable file of the stored bytes, not unpacked."""
