@@ -50,9 +50,10 @@ class SileroVadLoader:
     ) -> Loaded:
         """``sampling_rate`` is the sound's: 8000 Hz, or 16000 and its multiples; ``threshold`` is the probability from
         which on `process_batch` takes it for speech."""
-        if sampling_rate != 8000 and (sampling_rate % 16000 or sampling_rate < 16000):
+        known = isinstance(sampling_rate, int) and sampling_rate > 0
+        if not known or (sampling_rate != 8000 and sampling_rate % 16000):
             raise InvalidInputError(
-                f"Silero VAD knows no sound of {sampling_rate} Hz", remedy="resample it to 8000 or 16000 Hz"
+                f"Silero VAD knows no sound of {sampling_rate!r} Hz", remedy="resample it to 8000 or 16000 Hz"
             )
         package, torch = _silero_vad(), library("torch", _EXTRA)
         path = request.files[0]
