@@ -14,6 +14,7 @@ from casmodels.loaders.examples import zeros
 from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
+from casmodels.sources.weights import TORCH, format_of
 from casstore.sources import BytesSource
 
 _CUDA: Final = "CUDAExecutionProvider"
@@ -43,7 +44,8 @@ class OnnxLoader:
     def recognise(self, model: StoredModel) -> Sequence[str]:
         """The ``.onnx`` file, and the files beside it in which it may keep tensors."""
         found = model.only(model.ending(".onnx"))
-        return [*found, *(path for path in model.sizes if any(_is_data(path, file) for file in found))]
+        named = data_files(model, found)
+        return [*found, *(path for path in model.sizes if path in named or any(_is_data(path, one) for one in found))]
 
     def devices(self) -> Sequence[str]:
         """One CUDA device where this onnxruntime can use any."""
@@ -125,6 +127,22 @@ class _Running:
 def _is_data(path: str, file: str) -> bool:
     """Whether a file is called as exporters call that of an ``.onnx`` file's tensors: its name and ``data``."""
     return path != file and path.lower().startswith((file.lower() + "_data", file.lower() + ".data"))
+
+
+def data_files(model: StoredModel, files: Sequence[str]) -> set[str]:
+    """The files that these models keep tensors in and that are called as torch's weights are; a file that is no model
+    keeps none. The models are read for it only where there is such a file."""
+    from casmodels.formats.onnx_external import external_tensors
+
+    possible = {path for path in model.sizes if format_of(path, model.sizes) == TORCH}
+    found: set[str] = set()
+    for path in files if possible else ():
+        try:
+            tensors = external_tensors(BytesSource(model.read(path)))
+        except DoubtError:
+            continue
+        found.update(normpath(join(dirname(path), tensor.location)) for tensor in tensors)
+    return found & possible
 
 
 def external_data(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:

@@ -89,6 +89,14 @@ def test_small_tensors_in_other_files(store: Store, saved: Saver, tmp_path: Path
         assert loaded([1.0, 2.0]).tolist() == [5.0, 7.0]
 
 
+def test_data_that_are_called_as_weights_of_torch_are(store: Store, saved: Saver, tmp_path: Path) -> None:
+    onnx.save_model(linear(), tmp_path / "m.onnx", save_as_external_data=True, location="ext.bin", size_threshold=0)
+    saved({f"deep/{name}": (tmp_path / name).read_bytes() for name in ("m.onnx", "ext.bin")})
+    with load_model(store, "mine") as model:
+        assert model.loader == "onnx"
+        assert np.allclose(model(DATA), expected(DATA), atol=1e-6)
+
+
 def elsewhere(location: str) -> Any:
     """A tensor ``w`` of four numbers in another file."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
