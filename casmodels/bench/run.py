@@ -12,9 +12,9 @@ from typing import Any, Final
 from casmodels.bench.inputs import batch_of, read_input
 from casmodels.bench.results import BatchFigures, BenchResult
 from casmodels.errors import NotLoadableError
+from casmodels.extras import first_line
 from casmodels.library import Store
 from casmodels.loaders import LoadedModel, load_model
-from casmodels.loaders.extras import first_line
 from casmodels.loaders.handle import checked_batch_size
 from casmodels.log_files import LogFiles, LogName
 from casmodels.performance.latency import time_calls

@@ -39,7 +39,7 @@ _VERSION, _GRAPH = 1, 7
 _INITIALISER = 5
 _DIMENSIONS, _TYPE, _FLOATS, _NAME, _RAW, _DOUBLES, _EXTERNAL = 1, 2, 4, 8, 9, 10, 13
 _KEY, _VALUE = 1, 2
-_NUMBER, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+NUMBER, _EIGHT, BYTES, _FOUR = 0, 1, 2, 5
 
 _TYPES: Final = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), BYTE),  # UINT8, INT8, BOOL, the 8-bit floats
@@ -85,10 +85,10 @@ def onnx_layout(source: RandomAccess) -> OnnxLayout:
     spans: list[Span] = []
     external: dict[str, dict[int, Span]] = {}
     versions = graphs = 0
-    for number, wire, value in _fields(cursor, source.size_bytes):
-        if number == _VERSION and wire == _NUMBER and 0 < value <= _MAX_VERSION:
+    for number, wire, value in fields(cursor, source.size_bytes):
+        if number == _VERSION and wire == NUMBER and 0 < value <= _MAX_VERSION:
             versions += 1
-        elif number == _GRAPH and wire == _BYTES:
+        elif number == _GRAPH and wire == BYTES:
             graphs += 1
             for initialiser in _initialisers(cursor, value):
                 _place(initialiser, spans, external)
@@ -98,7 +98,7 @@ def onnx_layout(source: RandomAccess) -> OnnxLayout:
     return OnnxLayout(checked(spans, source.size_bytes), elsewhere)
 
 
-def _fields(cursor: Cursor, stop: int) -> Iterator[tuple[int, int, int]]:
+def fields(cursor: Cursor, stop: int) -> Iterator[tuple[int, int, int]]:
     """Number, wire type, and value of each field up to ``stop``; for bytes, the value is where they end.
 
     While the taker has a field of bytes, the cursor is at their beginning, and may be moved within them.
@@ -109,9 +109,9 @@ def _fields(cursor: Cursor, stop: int) -> Iterator[tuple[int, int, int]]:
         if not number:
             raise DoubtError("a field without a number")
         value = 0
-        if wire == _NUMBER:
+        if wire == NUMBER:
             value = cursor.varint()
-        elif wire == _BYTES:
+        elif wire == BYTES:
             length = cursor.varint()
             value = cursor.position + length
             if value > stop:
@@ -121,7 +121,7 @@ def _fields(cursor: Cursor, stop: int) -> Iterator[tuple[int, int, int]]:
         else:
             raise DoubtError("a field of a kind that is not known")
         yield number, wire, value
-        if wire == _BYTES:
+        if wire == BYTES:
             cursor.skip(value - cursor.position)
     if cursor.position != stop:
         raise DoubtError("a field that ends behind what it is in")
@@ -129,8 +129,8 @@ def _fields(cursor: Cursor, stop: int) -> Iterator[tuple[int, int, int]]:
 
 def _initialisers(cursor: Cursor, stop: int) -> Iterator[_Initialiser]:
     count = 0
-    for number, wire, value in _fields(cursor, stop):
-        if number == _INITIALISER and wire == _BYTES:
+    for number, wire, value in fields(cursor, stop):
+        if number == _INITIALISER and wire == BYTES:
             count += 1
             if count > MAX_TENSORS:
                 raise DoubtError("too many tensors")
@@ -139,17 +139,17 @@ def _initialisers(cursor: Cursor, stop: int) -> Iterator[_Initialiser]:
 
 def _initialiser(cursor: Cursor, stop: int) -> _Initialiser:
     found = _Initialiser()
-    for number, wire, value in _fields(cursor, stop):
+    for number, wire, value in fields(cursor, stop):
         if number == _DIMENSIONS:
-            found.dimensions += [value] if wire == _NUMBER else _packed(cursor, value)
+            found.dimensions += [value] if wire == NUMBER else _packed(cursor, value)
             if len(found.dimensions) > MAX_DIMENSIONS or any(size >> 63 for size in found.dimensions):
                 raise DoubtError("a tensor of sizes that cannot be")
-        elif number == _TYPE and wire == _NUMBER:
+        elif number == _TYPE and wire == NUMBER:
             found.kind = value
-        elif wire != _BYTES:
+        elif wire != BYTES:
             continue
         elif number == _NAME:
-            found.name = _text(cursor, value)
+            found.name = text(cursor, value)
         elif number in (_RAW, _FLOATS, _DOUBLES):
             if found.length is not None:
                 raise DoubtError("a tensor that has its numbers twice")
@@ -170,14 +170,15 @@ def _packed(cursor: Cursor, stop: int) -> list[int]:
     return values
 
 
-def _text(cursor: Cursor, stop: int) -> str:
+def text(cursor: Cursor, stop: int) -> str:
+    """A short field of text, up to ``stop``."""
     if stop - cursor.position > _MAX_TEXT_BYTES:
         raise DoubtError("a name that is too long")
     return cursor.take(stop - cursor.position).decode("utf-8", "surrogateescape")
 
 
 def _add_entry(cursor: Cursor, stop: int, entries: dict[str, str]) -> None:
-    parts = {number: _text(cursor, value) for number, wire, value in _fields(cursor, stop) if wire == _BYTES}
+    parts = {number: text(cursor, value) for number, wire, value in fields(cursor, stop) if wire == BYTES}
     if len(entries) < _MAX_ENTRIES:
         entries[parts.get(_KEY, "")] = parts.get(_VALUE, "")
 

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import BrokenLoaderError
-from casmodels.loaders.extras import first_line
+from casmodels.extras import first_line
 from casmodels.loaders.loader import Loaded, Loader
 from casstore.errors import StoreError
 

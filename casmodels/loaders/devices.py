@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from casmodels.errors import DeviceError
-from casmodels.loaders.extras import library
+from casmodels.extras import library
 
 CPU: Final = "cpu"
 _WORDS: Final = re.compile(r"cpu|mps|cuda(?::[0-9]{1,3})?\Z")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from casmodels.errors import MetricError
+from casmodels.extras import first_line
 from casmodels.loaders.batches import length
-from casmodels.loaders.extras import first_line
 from casstore.errors import InvalidInputError
 
 Metric: TypeAlias = Callable[[Any, Any], Any]

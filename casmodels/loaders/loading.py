@@ -9,11 +9,11 @@ from typing import Any
 
 from casmodels import config
 from casmodels.errors import BrokenLoaderError, NotLoadableError
+from casmodels.extras import first_line
 from casmodels.library import Store
 from casmodels.loaders import registry, room
 from casmodels.loaders.checked import CheckedLoader
 from casmodels.loaders.devices import choose
-from casmodels.loaders.extras import first_line
 from casmodels.loaders.handle import LoadedModel, checked_batch_size
 from casmodels.loaders.loader import Loaded, Loader, Request
 from casmodels.loaders.local import LocalRunner, Origin
@@ -56,7 +56,7 @@ def load_model(
     chosen, files, devices = _chosen(model, loader, options)
     place = choose(device, devices, use_gpu=settings.use_gpu, what=f"the loader {chosen.name!r}")
     if not force:
-        room.check(str(model), sum(model.sizes[file] for file in files), place, chosen.copies)
+        room.check(str(model), sum(model.unpacked_bytes(file) for file in files), place, chosen.copies)
     loaded = _loaded(chosen, model, Request(files, place), options)
     return LoadedModel(
         LocalRunner(chosen, loaded, place, Origin(model, files)),

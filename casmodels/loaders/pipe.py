@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from casmodels.errors import NotLoadableError
-from casmodels.loaders.extras import first_line
+from casmodels.extras import first_line
 from casstore.errors import FailedError, InvalidInputError, StoreError
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))

@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from casmodels.errors import BrokenLoaderError, MissingExtraError, NotLoadableError
+from casmodels.extras import first_line, hushed, library
 from casmodels.formats.safetensors import ELEMENTS, StoredNumbers, safetensors_bytes
 from casmodels.formats.torch_tensors import DTYPES
-from casmodels.loaders.extras import first_line, hushed, library
 
 EXTRA: Final = "quantise"
 KEPT_DTYPE: Final = "casmodels_dtype"

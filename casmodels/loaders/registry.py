@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import BrokenLoaderError, NotLoadableError
+from casmodels.extras import first_line
 from casmodels.loaders.checked import fault_of
-from casmodels.loaders.extras import first_line
 from casmodels.loaders.loader import Loader
 
 if TYPE_CHECKING:

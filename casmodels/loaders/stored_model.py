@@ -15,6 +15,9 @@ from casstore.errors import InvalidInputError, NotFoundError
 
 _MAX_SMALL_BYTES: Final = 64 << 20
 _MAX_RATIO: Final = 100.0
+_TRAILER_BYTES: Final = 4
+"""Of a gzip file's end, where the size of what was packed stands (RFC 1952)."""
+
 Block: TypeAlias = bytes | memoryview
 
 
@@ -73,6 +76,18 @@ class StoredModel:
         """What messages call a file."""
         return f"{self.full(path)} in {self}"
 
+    def unpacked_bytes(self, path: str) -> int:
+        """How much memory a file's bytes take: those of a gzip file as its trailer tells, at least the packed ones.
+
+        It counts modulo 4 GiB, and the last of several members only; `blocks` refuses what is more than fits.
+        """
+        packed = self.sizes[path]
+        if not is_gzip_name(path) or packed < _TRAILER_BYTES:
+            return packed
+        with self.open(path) as file:
+            file.seek(packed - _TRAILER_BYTES)
+            return max(packed, int.from_bytes(file.read(_TRAILER_BYTES), "little"))
+
     def open(self, path: str) -> BufferedReader:
         """A seekable file of the stored bytes, not unpacked."""
         return self.store.open(self.contents.target, self.full(path))
@@ -111,15 +126,19 @@ class StoredModel:
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A small file of JSON. Raises NotLoadableError when it is none, or no object."""
-        if self.sizes[path] > _MAX_SMALL_BYTES:
-            raise InvalidInputError(f"{self.called(path)} is too large for a file of settings")
-        try:
-            found = json.loads(self.read(path))
-        except (ValueError, RecursionError) as error:
-            raise NotLoadableError(f"{self.called(path)} is no JSON: {error}") from error
+        found = self.read_json_value(path)
         if not isinstance(found, dict):
             raise NotLoadableError(f"{self.called(path)} is no JSON object")
         return found
+
+    def read_json_value(self, path: str) -> Any:
+        """A small file of JSON, whatever is in it. Raises NotLoadableError, InvalidInputError as `read_json`."""
+        if self.sizes[path] > _MAX_SMALL_BYTES:
+            raise InvalidInputError(f"{self.called(path)} is too large for a file of settings")
+        try:
+            return json.loads(self.read(path))
+        except (ValueError, RecursionError) as error:
+            raise NotLoadableError(f"{self.called(path)} is no JSON: {error}") from error
 
     def tensors(self, path: str, **options: Any) -> dict[str, Any]:
         """The tensors of a file or of an index of shards. See `casmodels.library.store.Store.load_tensors`."""

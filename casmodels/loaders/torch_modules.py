@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from casmodels.loaders.extras import library
+from casmodels.extras import library
 from casmodels.loaders.loader import Loaded
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
-from casmodels.loaders.extras import first_line
+from casmodels.extras import first_line
 from casmodels.loaders.pipe import packed_error, portable, receive, send, unpacked
 from casstore.errors import InvalidInputError
 

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 
 from casmodels.errors import NotQuantisableError
+from casmodels.extras import first_line, hushed, library
 from casmodels.loaders.builtin.onnx import external_data, onnxruntime
-from casmodels.loaders.extras import first_line, hushed, library
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.quantising.dtypes import FP16, INT8
 from casstore import files

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from casmodels.errors import NotQuantisableError
-from casmodels.loaders.extras import first_line, library
+from casmodels.extras import first_line, library
 from casmodels.loaders.quantised_tensors import EXTRA, is_quantised, torchao
 from casmodels.quantising.dtypes import FP8, FP16, HALVES, INT8
 

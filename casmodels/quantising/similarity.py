@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import NotQuantisableError
+from casmodels.extras import first_line
 from casmodels.loaders.batches import batches
-from casmodels.loaders.extras import first_line
 from casmodels.loaders.handle import LoadedModel
 from casmodels.performance.latency import time_calls
 from casstore.errors import InvalidInputError, StoreError

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
+from casmodels.extras import library
 from casmodels.loaders.builtin.weights import check_pickle
 from casmodels.loaders.devices import torch_devices
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.offline import offline
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
 from casmodels.sources.weights import format_of
@@ -85,7 +86,7 @@ class CoquiTtsLoader:
         """The options hold for calls that do not say them: the name of a ``speaker`` or the path of a recording of one,
         and the ``language``, where the model has several."""
         synthesizer = library("TTS.utils.synthesizer", _EXTRA).Synthesizer
-        with MemoryFiles() as files:
+        with MemoryFiles() as files, offline(model):
             checkpoint = _add_all(files, model, request.files[0])
             try:
                 made = synthesizer(tts_checkpoint=checkpoint, tts_config_path=files.path / _CONFIG)

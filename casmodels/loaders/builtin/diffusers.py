@@ -8,12 +8,15 @@ from posixpath import dirname, join
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.extras import library
 from casmodels.loaders.builtin.transformers import name_after, pretrained, without_bars
 from casmodels.loaders.builtin.weights import fill, first_named, state_of
 from casmodels.loaders.devices import torch_devices
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import check_named_paths
+from casmodels.loaders.offline import offline
+from casmodels.loaders.quantised_tensors import silence_torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import loaded_module
 from casmodels.sources.gzipped import unpacked_name
@@ -56,6 +59,7 @@ class DiffusersLoader:
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
+        silence_torchao()
         library("diffusers", "diffusers")
         return torch_devices()
 
@@ -76,7 +80,8 @@ class DiffusersLoader:
         if _INDEX not in model.sizes:
             parts.check_variant([""])
             kind = _class(model, _CONFIG, "diffusers", model.read_json(_CONFIG)[_CLASS])
-            return loaded_module(parts.module("", kind), request.device)
+            with offline(model):
+                return loaded_module(parts.module("", kind), request.device)
         made = _pipeline(parts, without).to(request.device)
         made.set_progress_bar_config(disable=True)
         given = dict(arguments or {})
@@ -166,8 +171,10 @@ def _pipeline(parts: _Parts, without: Sequence[str]) -> Any:
         if not any(path.startswith(name + "/") for path in model.sizes):
             raise NotLoadableError(f"{model} has no {name}, which its {_INDEX} lists", remedy=_INCOMPLETE)
     parts.check_variant(modules)
-    with MemoryFiles() as files, without_bars("diffusers"):
-        files.add_all(model, [_INDEX, *_small_files(model, wanted)])
+    with MemoryFiles() as files, without_bars("diffusers"), offline(model):
+        small = list(_small_files(model, wanted))
+        check_named_paths(model, small)
+        files.add_all(model, [_INDEX, *small])
         given = {name: parts.module(name, found, str(files.path)) for name, found in modules.items()}
         given |= dict.fromkeys(without)
         made = kind.from_pretrained(str(files.path), local_files_only=True, low_cpu_mem_usage=False, **given)

@@ -9,9 +9,9 @@ from posixpath import dirname, join
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
+from casmodels.extras import library
 from casmodels.loaders.builtin.onnx import no_reports
 from casmodels.loaders.devices import CPU
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name

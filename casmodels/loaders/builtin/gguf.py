@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from casmodels.extras import library
 from casmodels.loaders.devices import CPU
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel

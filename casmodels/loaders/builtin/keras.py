@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.extras import library
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.examples import zeros
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
+from casmodels.extras import library
 from casmodels.loaders.devices import CPU
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel

@@ -8,15 +8,19 @@ from posixpath import dirname, join, normpath
 from typing import Any, Final
 
 from casmodels.errors import DeviceError, NotLoadableError
+from casmodels.extras import library
 from casmodels.formats import DoubtError
 from casmodels.loaders.devices import CPU
 from casmodels.loaders.examples import zeros
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
+from casmodels.sources.weights import TORCH, format_of
 from casstore.sources import BytesSource
 
 _CUDA: Final = "CUDAExecutionProvider"
+_OF_MEMORY: Final = "*/"
+"""How onnxruntime's names for places in memory begin, which it takes instead of those of files."""
+
 _TYPES: Final = {
     "tensor(float16)": "float16",
     "tensor(float)": "float32",
@@ -40,7 +44,8 @@ class OnnxLoader:
     def recognise(self, model: StoredModel) -> Sequence[str]:
         """The ``.onnx`` file, and the files beside it in which it may keep tensors."""
         found = model.only(model.ending(".onnx"))
-        return [*found, *(path for path in model.sizes if any(_is_data(path, file) for file in found))]
+        named = data_files(model, found)
+        return [*found, *(path for path in model.sizes if path in named or any(_is_data(path, one) for one in found))]
 
     def devices(self) -> Sequence[str]:
         """One CUDA device where this onnxruntime can use any."""
@@ -124,21 +129,48 @@ def _is_data(path: str, file: str) -> bool:
     return path != file and path.lower().startswith((file.lower() + "_data", file.lower() + ".data"))
 
 
+def data_files(model: StoredModel, files: Sequence[str]) -> set[str]:
+    """The files that these models keep tensors in and that are called as torch's weights are; a file that is no model
+    keeps none. The models are read for it only where there is such a file."""
+    from casmodels.formats.onnx_external import external_tensors
+
+    possible = {path for path in model.sizes if format_of(path, model.sizes) == TORCH}
+    found: set[str] = set()
+    for path in files if possible else ():
+        try:
+            tensors = external_tensors(BytesSource(model.read(path)))
+        except DoubtError:
+            continue
+        found.update(normpath(join(dirname(path), tensor.location)) for tensor in tensors)
+    return found & possible
+
+
 def external_data(model: StoredModel, path: str, data: bytes) -> dict[str, bytes]:
-    """The files that the model keeps tensors in, by what it calls them."""
-    from casmodels.formats.onnx import onnx_layout
+    """The files that the model keeps tensors in, by what it calls them.
+
+    Raises NotLoadableError where one is not there, or where onnxruntime would look for it by itself: only what the
+    graph's own initialisers are made of can be given to it.
+    """
+    from casmodels.formats.onnx_external import external_tensors
 
     try:
-        locations = list(onnx_layout(BytesSource(data)).external)
+        tensors = external_tensors(BytesSource(data))
     except DoubtError as error:
         raise NotLoadableError(f"{model.called(path)} is no ONNX model: {error}") from error
-    found = {}
-    for location in locations:
-        place = normpath(join(dirname(path), location))
+    found: dict[str, bytes] = {}
+    for tensor in tensors:
+        if tensor.inner or tensor.location.startswith(_OF_MEMORY):
+            raise NotLoadableError(
+                f"{model.called(path)} keeps the tensor {tensor.name!r} of a subgraph, a function or a constant "
+                f"in {tensor.location}, where onnxruntime can be given none from the store",
+                remedy="save the model again with this tensor in it (onnx.save_model without external data)",
+            )
+        place = normpath(join(dirname(path), tensor.location))
         if place not in model.sizes:
             raise NotLoadableError(
                 f"{model} has no {place}, in which {path} keeps tensors",
                 remedy="`casmodels pull --all-files` brings all in",
             )
-        found[location] = model.read(place)
+        if tensor.location not in found:
+            found[tensor.location] = model.read(place)
     return found

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from posixpath import dirname
 from typing import Any
 
+from casmodels.extras import library
 from casmodels.loaders.builtin.transformers import without_bars
-from casmodels.loaders.builtin.weights import in_one_format
+from casmodels.loaders.builtin.weights import check_pickle, in_one_format
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.examples import sentences
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import check_named_paths
+from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
@@ -25,10 +28,12 @@ class SentenceTransformersLoader:
     copies = 2
 
     def recognise(self, model: StoredModel) -> Sequence[str]:
-        """The weights of all modules, where ``modules.json`` lists some."""
+        """The weights of all modules, where ``modules.json`` lists some; each directory's in the format it has."""
         if model.file is not None or "modules.json" not in model.sizes:
             return []
-        return in_one_format(model.sizes)
+        folders = sorted({dirname(path) for path in model.sizes})
+        inside = ([path for path in model.sizes if dirname(path) == folder] for folder in folders)
+        return [path for paths in inside for path in in_one_format(paths)]
 
     def devices(self) -> Sequence[str]:
         """Torch's."""
@@ -42,8 +47,12 @@ class SentenceTransformersLoader:
         configs = [path for path in model.sizes if path.rpartition("/")[2] == "config.json"]
         if any(quantised_by_torchao(model.read_json(path)) for path in configs):
             torchao()  # or transformers says less clearly that it is missing
-        with MemoryFiles() as files, without_bars():
-            small = (path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None)
+        for path in request.files:
+            if not unpacked_name(path).lower().endswith(".safetensors"):
+                check_pickle(model, path)
+        with MemoryFiles() as files, without_bars(), offline(model):
+            small = [path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None]
+            check_named_paths(model, small)
             files.add_all(model, (*small, *request.files))
             made = made_by(
                 str(files.path),

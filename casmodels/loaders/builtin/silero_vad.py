@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
+from casmodels.extras import library
 from casmodels.loaders.builtin.onnx import onnxruntime
 from casmodels.loaders.builtin.torchscript import script_module
 from casmodels.loaders.devices import CPU
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel
@@ -50,9 +50,10 @@ class SileroVadLoader:
     ) -> Loaded:
         """``sampling_rate`` is the sound's: 8000 Hz, or 16000 and its multiples; ``threshold`` is the probability from
         which on `process_batch` takes it for speech."""
-        if sampling_rate != 8000 and (sampling_rate % 16000 or sampling_rate < 16000):
+        known = isinstance(sampling_rate, int) and sampling_rate > 0
+        if not known or (sampling_rate != 8000 and sampling_rate % 16000):
             raise InvalidInputError(
-                f"Silero VAD knows no sound of {sampling_rate} Hz", remedy="resample it to 8000 or 16000 Hz"
+                f"Silero VAD knows no sound of {sampling_rate!r} Hz", remedy="resample it to 8000 or 16000 Hz"
             )
         package, torch = _silero_vad(), library("torch", _EXTRA)
         path = request.files[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casmodels.errors import UnsafeModelError
+from casmodels.extras import library
 from casmodels.loaders.devices import CPU
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
 

@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any, Final
 
+from casmodels.extras import library
 from casmodels.loaders.devices import torch_devices
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import loaded_module

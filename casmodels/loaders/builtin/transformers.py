@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.extras import first_line, library
 from casmodels.loaders.builtin.weights import first_named, state_of
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.examples import sentences
-from casmodels.loaders.extras import first_line, library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
+from casmodels.loaders.named_paths import outside
+from casmodels.loaders.offline import offline
 from casmodels.loaders.quantised_tensors import quantised_by_torchao, silence_torchao, torchao
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.loaders.torch_modules import RunningModule
@@ -68,11 +70,11 @@ class TransformersLoader:
         """``architecture`` is a class of transformers, instead of the one that ``config.json`` names; ``dtype`` a type,
         instead of that of the weights. With ``allow_missing``, what the weights lack is made up at random."""
         transformers = library("transformers", "transformers")
-        with MemoryFiles() as files:
-            files.add_all(model, small_files(model))
+        with MemoryFiles() as files, offline(model):
+            files.add_all(model, _inside(model, small_files(model)))
             config = _config(transformers, model, str(files.path))
             processor = _processor(transformers, model, str(files.path))
-            kind = _class(transformers, config, architecture)
+            kind = _class(transformers, model, config, architecture)
             if quantised_by_torchao(model.read_json(_CONFIG)):
                 torchao()  # or transformers says less clearly that it is missing
                 files.add_all(model, request.files)  # transformers wants to see what they say of their tensors, too
@@ -122,6 +124,15 @@ def small_files(model: StoredModel) -> list[str]:
     return [path for path in model.sizes if "/" not in path and format_of(path, model.sizes) is None]
 
 
+def _inside(model: StoredModel, paths: Sequence[str]) -> list[str]:
+    """These without what belongs to a processor that would have something opened outside the version: the model is
+    loaded with its tokenizer alone, or with none."""
+    left_out = {path for path in paths if path != _CONFIG and any(outside(model, path))}
+    for path in sorted(left_out):
+        _log.warning("%s names something outside the version, and is left out", model.called(path))
+    return [path for path in paths if path not in left_out]
+
+
 def _config(transformers: Any, model: StoredModel, directory: str) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
@@ -133,16 +144,28 @@ def _config(transformers: Any, model: StoredModel, directory: str) -> Any:
         raise
 
 
-def _class(transformers: Any, config: Any, architecture: str | None) -> Any:
-    name = architecture or next(iter(config.architectures or ()), None) or "AutoModel"
-    found = getattr(transformers, name, None)
+def _class(transformers: Any, model: StoredModel, config: Any, architecture: str | None) -> Any:
+    """The class of a model that is named; a class that is none is not asked to load anything."""
+    named = config.architectures
+    name = architecture or (next(iter(named), None) if isinstance(named, list) else None) or "AutoModel"
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
     if found is None and architecture is not None:
         raise NotLoadableError(f"transformers has no class {architecture!r}", remedy="see its list of models")
     found = found or transformers.AutoModel
-    if hasattr(found, "from_config"):  # it finds the class by the configuration
+    if _is_auto(found):  # it finds the class by the configuration
         with library("torch", "torch").device("meta"):
-            return type(found.from_config(config))
+            found = type(found.from_config(config))
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        source = f"{model.called(_CONFIG)} names" if architecture is None else "architecture= names"
+        raise NotLoadableError(
+            f"{source} {name!r} of transformers, which is no class of models", remedy="say the model's as architecture="
+        )
     return found
+
+
+def _is_auto(found: Any) -> bool:
+    """Whether it is ``AutoModel`` or one of its kind."""
+    return isinstance(found, type) and found.__name__.startswith("AutoModel") and hasattr(found, "from_config")
 
 
 def _processor(transformers: Any, model: StoredModel, directory: str) -> Any:

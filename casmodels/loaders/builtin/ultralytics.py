@@ -18,10 +18,10 @@ from itertools import count
 from typing import Any, Final
 
 from casmodels.errors import BrokenLoaderError, NotLoadableError, UnsafeModelError
+from casmodels.extras import library
 from casmodels.formats.pickles import MAX_PICKLE_BYTES, Made, Table, read_pickle
 from casmodels.loaders.builtin.weights import check_pickle, fill, tensors_of
 from casmodels.loaders.devices import torch_devices
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.memory_files import MemoryFiles
 from casmodels.loaders.stored_model import StoredModel

@@ -7,10 +7,11 @@ from posixpath import dirname, join
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError, UnsafeModelError
+from casmodels.extras import library
 from casmodels.formats.safetensors import safetensors_metadata
 from casmodels.library.loading import Wanted, of_bytes
+from casmodels.loaders.builtin.onnx import data_files
 from casmodels.loaders.devices import CPU, torch_devices
-from casmodels.loaders.extras import library
 from casmodels.loaders.loader import Loaded, Request
 from casmodels.loaders.quantised_tensors import KEPT_DTYPE, restored
 from casmodels.loaders.stored_model import StoredModel
@@ -33,10 +34,14 @@ class WeightsLoader:
     copies = 1
 
     def recognise(self, model: StoredModel) -> Sequence[str]:
-        """The safetensors files, else torch's, else the shards of the index that was named."""
+        """The safetensors files, else torch's, else the shards of the index that was named; not what an ONNX model
+        keeps its tensors in."""
         if model.file is not None and index_of(model.file) is not None:
             return shards_of(model, model.file)
-        return in_one_format(model.candidates)
+        found = in_one_format(model.candidates)
+        models = model.ending(".onnx") if found else []
+        others = data_files(model, models) if models else set()
+        return [path for path in found if path not in others]
 
     def devices(self) -> Sequence[str]:
         """Torch's."""

@@ -89,6 +89,79 @@ def test_small_tensors_in_other_files(store: Store, saved: Saver, tmp_path: Path
         assert loaded([1.0, 2.0]).tolist() == [5.0, 7.0]
 
 
+def test_data_that_are_called_as_weights_of_torch_are(store: Store, saved: Saver, tmp_path: Path) -> None:
+    onnx.save_model(linear(), tmp_path / "m.onnx", save_as_external_data=True, location="ext.bin", size_threshold=0)
+    saved({f"deep/{name}": (tmp_path / name).read_bytes() for name in ("m.onnx", "ext.bin")})
+    with load_model(store, "mine") as model:
+        assert model.loader == "onnx"
+        assert np.allclose(model(DATA), expected(DATA), atol=1e-6)
+
+
+def elsewhere(location: str) -> Any:
+    """A tensor ``w`` of four numbers in another file."""
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def reaching(kind: str, location: str) -> bytes:
+    """x + w, where ``w`` stands somewhere else than among the graph's initialisers."""
+    constant = helper.make_node("Constant", [], ["w"], value=elsewhere(location))
+    add = helper.make_node("Add", ["x", "w"], ["y"])
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4])] for name in "xy")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("theirs", 1)]
+    given: dict[str, Any] = {"nodes": [constant, add]}
+    functions = []
+    if kind in ("branch", "constant of a branch"):
+        result = [helper.make_tensor_value_info("o", TensorProto.FLOAT, [4])]
+        inside = [helper.make_node("Constant", [], ["o"], value=elsewhere(location))]
+        branch = helper.make_graph(inside, "b", [], result)
+        if kind == "branch":
+            same = [helper.make_node("Identity", ["w"], ["o"])]
+            branch = helper.make_graph(same, "b", [], result, [elsewhere(location)])
+        chosen = helper.make_node("If", ["c"], ["w"], then_branch=branch, else_branch=branch)
+        given = {"nodes": [chosen, add], "initializer": [helper.make_tensor("c", TensorProto.BOOL, [], [True])]}
+    elif kind == "function":
+        functions = [helper.make_function("theirs", "F", ["x"], ["y"], [constant, add], opsets[:1])]
+        given = {"nodes": [helper.make_node("F", ["x"], ["y"], domain="theirs")]}
+    elif kind == "sparse":
+        indices = helper.make_tensor("i", TensorProto.INT64, [4], [0, 1, 2, 3])
+        sparse = onnx.SparseTensorProto(values=elsewhere(location), indices=indices, dims=[4])
+        given = {"nodes": [add], "sparse_initializer": [sparse]}
+    graph = helper.make_graph(name="g", inputs=inputs, outputs=outputs, **given)
+    return bytes(helper.make_model(graph, functions=functions, opset_imports=opsets, ir_version=9).SerializeToString())
+
+
+@pytest.mark.parametrize("location", ["ext.bin", "../here/ext.bin"])
+@pytest.mark.parametrize("kind", ["constant", "branch", "constant of a branch", "function", "sparse"])
+def test_no_tensor_is_read_from_the_current_directory(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, location: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "ext.bin").write_bytes(np.arange(4, dtype="float32").tobytes())
+    monkeypatch.chdir(here)
+    saved({"model.onnx": reaching(kind, location), "ext.bin": bytes(16)})
+    with pytest.raises(NotLoadableError, match=r"model\.onnx in mine@\w{12} keeps the tensor 'w' of a subgraph, a fun"):
+        load_model(store, "mine", loader="onnx")
+
+
+def test_an_initialiser_with_numbers_of_its_own_too(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ext.bin").write_bytes(bytes(16))
+    tensor = elsewhere("ext.bin")
+    tensor.raw_data = bytes(16)
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4])] for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", inputs, outputs, [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    saved({"model.onnx": model.SerializeToString()})
+    with pytest.raises(NotLoadableError, match=r"has no ext\.bin, in which model\.onnx keeps tensors"):
+        load_model(store, "mine")
+
+
 def test_a_damaged_file_is_never_loaded(store: Store, saved: Saver) -> None:
     saved({"model.onnx": linear().SerializeToString()})
     flip_packs(store)

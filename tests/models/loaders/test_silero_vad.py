@@ -105,8 +105,8 @@ def test_other_rates_and_thresholds(store: Store, saved: Saver) -> None:
             assert model(slow[:256]).shape == (1, 1)
     with load_model(store, "mine", path="silero_vad_16k.onnx") as model:
         assert model.model.sample_rates == [16000]
-    for rate in (44100, 0, -16000):
-        with pytest.raises(InvalidInputError, match=f"no sound of {rate} Hz") as raised:
+    for rate in (44100, 0, -16000, "16000"):
+        with pytest.raises(InvalidInputError, match=f"no sound of {rate!r} Hz") as raised:
             load_model(store, "mine", path="silero_vad.onnx", sampling_rate=rate)
         assert raised.value.remedy == "resample it to 8000 or 16000 Hz"
 

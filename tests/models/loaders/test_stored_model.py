@@ -53,6 +53,17 @@ def test_the_first_bytes(store: Store, saved: Saver) -> None:
     assert (model.head("short.bin", 300), model.head("none.bin", 300)) == (b"22", b"")
 
 
+def test_the_memory_that_a_file_takes(store: Store, saved: Saver) -> None:
+    saved({"a.bin": bytes(70), "b.bin.gz": gzip.compress(bytes(1 << 20)), "c.gz": b"no", "d.gz": bytes(9)})
+    model = StoredModel(store, "mine")
+    assert {path: model.unpacked_bytes(path) for path in sorted(model.sizes)} == {
+        "a.bin": 70,
+        "b.bin.gz": 1 << 20,
+        "c.gz": 2,
+        "d.gz": 9,
+    }
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [(b"{", "is no JSON: "), (b"\xff", "is no JSON: "), (b"[]", "is no JSON object"), (b"[" * 9999, "JSON")],

@@ -12,9 +12,9 @@ import pytest
 
 from casmodels import QuantisedModel, quantize_model
 from casmodels.errors import MissingExtraError, NotLoadableError, NotQuantisableError
+from casmodels.extras import library
 from casmodels.library import Store
 from casmodels.loaders import load_model
-from casmodels.loaders.extras import library
 from casmodels.loaders.quantised_tensors import is_quantised
 from casstore.errors import InvalidInputError
 
