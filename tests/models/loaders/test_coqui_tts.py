@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from casmodels import extras
 from casmodels.errors import BrokenLoaderError, DeviceError, MissingExtraError, NotLoadableError, UnsafeModelError
 from casmodels.library import Store
-from casmodels.loaders import extras, load_model
+from casmodels.loaders import load_model
 from casstore.errors import InvalidInputError
 from tests.models.loaders.test_weights import archive
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from casmodels import extras
 from casmodels.errors import DeviceError, MissingExtraError, NotLoadableError
 from casmodels.library import Store
-from casmodels.loaders import extras, load_model
+from casmodels.loaders import load_model
 from casstore.errors import DamagedError, InvalidInputError
 from tests.models.loaders.sounds import RATE, vowel
 from tests.models.loaders.whisper import tiny_whisper
