@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ def safetensors(seed: int, elements: int = 50_000) -> bytes:
 
 
 WEIGHTS = safetensors(1)
+COUNTED = b'casmodels_http_requests_total{method="GET",route="resolve",status="200"} 1.0\n'
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,10 @@ def test_serve(casmodels: Program, model: Path) -> None:
         url = process.stdout.readline().decode().split()[-1]
         with urllib.request.urlopen(f"{url}/mine/resolve/main/model.safetensors") as answer:
             assert answer.read() == WEIGHTS
-        with urllib.request.urlopen(f"{url}/metrics") as answer:
-            assert b'casmodels_http_requests_total{method="GET",route="resolve",status="200"} 1.0\n' in answer.read()
+        told, deadline = b"", time.monotonic() + 10
+        while COUNTED not in told and time.monotonic() < deadline:  # it is counted once all is sent
+            with urllib.request.urlopen(f"{url}/metrics") as answer:
+                told = answer.read()
+        assert COUNTED in told
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0

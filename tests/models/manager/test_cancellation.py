@@ -199,11 +199,11 @@ def test_while_the_view_is_written(
     writing = threading.Event()
     write_all = files.write_all
 
-    def slowly(descriptor: int, data: bytes, path: Path) -> None:
+    def slowly(descriptor: int, data: bytes, path: Path, **more: Path | None) -> None:
         if "store-view" in str(path):
             writing.set()
             time.sleep(0.3)
-        write_all(descriptor, data, path)
+        write_all(descriptor, data, path, **more)
 
     monkeypatch.setattr(files, "write_all", slowly)
     assert cancel_when(downloader, writing.is_set) < SOON_SECONDS

@@ -92,7 +92,7 @@ MUTATIONS: Final = [
     Mutation(
         "a sync that fails is passed over",
         "store/casstore/files.py",
-        '    with translated(path):\n        announce("fsync", path)\n        if sys.platform == "darwin":\n',
+        '    with translated(called or path):\n        announce("fsync", path)\n        if sys.platform == "darwin":\n',
         "    with contextlib.suppress(OSError):\n"
         '        announce("fsync", path)\n        if sys.platform == "darwin":\n',
     ),

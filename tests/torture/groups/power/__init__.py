@@ -44,8 +44,9 @@ MUTATIONS = [
     Mutation(
         "files that are replaced atomically are not synced before the rename",
         "store/casstore/files.py",
-        "            write_all(descriptor, data, temporary)\n            sync_file(descriptor, temporary)\n",
-        "            write_all(descriptor, data, temporary)\n",
+        "            write_all(descriptor, data, temporary, called=path)\n"
+        "            sync_file(descriptor, temporary, called=path)\n",
+        "            write_all(descriptor, data, temporary, called=path)\n",
     ),
     Mutation(
         "the index does not sync",
