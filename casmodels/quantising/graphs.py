@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Any, Final
 
 from casmodels.errors import NotQuantisableError
@@ -12,6 +12,7 @@ from casmodels.extras import first_line, hushed, library
 from casmodels.loaders.builtin.onnx import external_data, onnxruntime
 from casmodels.loaders.stored_model import StoredModel
 from casmodels.quantising.dtypes import FP16, INT8
+from casmodels.runtime.memory_directories import memory_directory
 from casstore import files
 from casstore.errors import StoreError
 
@@ -79,9 +80,8 @@ def _whole(onnx: Any, model: StoredModel, path: str) -> Any:
 def _dynamic(onnx: Any, graph: Any) -> Any:
     onnxruntime(EXTRA)
     quantization = library("onnxruntime.quantization", EXTRA)
-    place = gettempdir()
-    with files.translated(place), TemporaryDirectory(prefix="casmodels-", dir=place) as directory, hushed(""):
-        path = Path(directory) / "model.onnx"
+    with files.translated(gettempdir()), memory_directory() as directory, hushed(""):
+        path = directory / "model.onnx"
         quantization.quantize_dynamic(graph, path, per_channel=True)
         return onnx.load_model(path)
 

@@ -32,8 +32,8 @@ def quantise_stored(
     ``sample`` is a file that `read_sample` reads. Raises what these, `load_model`, `quantize_model` and
     `QuantisedModel.save` raise.
     """
-    name = name if name is not None else f"{parse_versioned(target).name}-{checked_dtype(dtype)}"
     checked_dtype(dtype)
+    name = name if name is not None else f"{parse_versioned(target).name}-{dtype}"
     store.check_own_name(name)
     items = read_sample(sample) if sample is not None else None
     with (

@@ -1,4 +1,4 @@
-"""Directories for files in memory, which outlive a killed process as little as can be.
+"""Directories for files in memory, and for those that libraries insist on, which outlive a kill as little as can be.
 
 A process holds an flock on each of its own, which the kernel frees when it dies: then the next to come by removes it.
 """

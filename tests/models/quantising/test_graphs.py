@@ -279,7 +279,7 @@ def test_a_full_temporary_directory(
     with load_model(store, "mine") as model:
         with monkeypatch.context() as patched:
             if copies == "ours":
-                patched.setattr(graphs, "TemporaryDirectory", _full)
+                patched.setattr(graphs, "memory_directory", _full)
             else:
                 patched.setattr(onnx, "save_model", _full)
             with pytest.raises(FullError, match=rf"no space left while writing {place}$"):
