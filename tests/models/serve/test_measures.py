@@ -17,7 +17,7 @@ from casmodels.serve.app import run
 from casmodels.serve.routes import Endpoint, Place
 from casstore.store import Store
 from tests.models.performance.driver import MIB, FakeNvml, install
-from tests.models.serve.shelf import Hub, hub, put
+from tests.models.serve.shelf import Hub, hub, put, wait_until
 
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -31,10 +31,23 @@ def figures_of(body: bytes) -> Figures:
 
 
 def scraped(served: Hub, **headers: str) -> Figures:
-    reply = served.ask(Place.METRICS, **headers)
-    assert reply.status == 200
-    assert reply.headers["Content-Type"].startswith("text/plain; version=")
-    return figures_of(reply.body)
+    """The figures once they tell of each request for something else: one is counted when all of its answer is sent."""
+    told: list[Figures] = []
+    asked = [request for request in served.requests if not request.endswith(Place.METRICS)]
+
+    def all_told() -> bool:
+        reply = served.ask(Place.METRICS, **headers)
+        assert reply.status == 200
+        assert reply.headers["Content-Type"].startswith("text/plain; version=")
+        told[:] = [figures_of(reply.body)]
+        return sum(value for key, value in told[0].items() if of_something_else(*key)) >= len(asked)
+
+    wait_until(all_told)
+    return told[0]
+
+
+def of_something_else(name: str, labels: tuple[tuple[str, str], ...]) -> bool:
+    return name == "casmodels_http_requests_total" and ("route", "metrics") not in labels
 
 
 def requests(figures: Figures, **labels: str) -> float:
@@ -66,8 +79,7 @@ def test_requests_bytes_and_seconds_by_endpoint(measured: Hub) -> None:
     assert found["casmodels_http_request_seconds_count", (("route", "resolve"),)] == 4
     assert found["casmodels_http_request_seconds_bucket", (("le", "+Inf"), ("route", "resolve"))] == 4
     assert found["casmodels_http_sent_bytes_total", (("route", "resolve"),)] > 4 * 100
-    again = scraped(measured)
-    assert requests(again, method="GET", route="metrics", status="200") == 1
+    wait_until(lambda: requests(scraped(measured), method="GET", route="metrics", status="200") > 0)
 
 
 def test_what_is_sent_is_counted(measured: Hub, store: Store) -> None:
@@ -109,10 +121,12 @@ def test_no_guest_makes_a_label(measured: Hub) -> None:
 
 
 def test_the_same_guards(store: Store) -> None:
+    def refused(figures: Figures) -> float:
+        return requests(figures, method="GET", route="none", status="401")
+
     with hub(store, metrics=True, token="secret") as served:
         assert served.ask(Place.METRICS).error == (401, "Unauthorized")
-        found = scraped(served, Authorization="Bearer secret")
-        assert requests(found, method="GET", route="none", status="401") == 1
+        wait_until(lambda: refused(scraped(served, Authorization="Bearer secret")) == 1)
     with hub(store, metrics=True) as served:
         assert served.ask(Place.METRICS, Host="example.com").error == (421, "MisdirectedRequest")
         assert served.ask(Place.METRICS, "POST").error == (405, "MethodNotAllowed")
