@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from casmodels.bench.inputs import batch_of, read_input
 from casmodels.bench.results import BatchFigures, BenchResult
 from casmodels.errors import NotLoadableError
 from casmodels.extras import first_line
 from casmodels.library import Store
 from casmodels.loaders import LoadedModel, load_model
+from casmodels.loaders.batches import repeated
 from casmodels.loaders.handle import checked_batch_size
+from casmodels.loaders.inputs import read_input
 from casmodels.log_files import LogFiles, LogName
 from casmodels.performance.latency import time_calls
 from casmodels.performance.memory import resident_bytes
@@ -78,7 +79,7 @@ def _check(batch_sizes: Sequence[int], calls: int) -> None:
 
 
 def _figures(model: LoadedModel, data: Any, size: int, calls: int) -> BatchFigures:
-    batch = batch_of(data, size) if data is not None else model.example(size)
+    batch = repeated(data, size) if data is not None else model.example(size)
     try:
         latency = time_calls(lambda: model.process_batch(batch, size), calls=calls, items=size)
     except (StoreError, MemoryError):

@@ -42,7 +42,7 @@ def quantize(
         typer.Option(
             "--sample",
             metavar="FILE",
-            help="Compare both models on it: a text per line, or a .json list, or object of lists.",
+            help="Compare both models on it: lines of text, .npy or .json.",
             show_default=False,
         ),
     ] = None,

@@ -36,7 +36,8 @@ def joined(results: list[tuple[Any, int]]) -> Any:
     if isinstance(first, Mapping):
         return {name: joined([(result[name], count) for result, count in results]) for name in first}
     if isinstance(first, tuple):
-        return tuple(joined([(result[place], count) for result, count in results]) for place in range(len(first)))
+        parts = [joined([(result[place], count) for result, count in results]) for place in range(len(first))]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
     if first is None:
         return None
     for result, count in results:
@@ -56,6 +57,14 @@ def joined(results: list[tuple[Any, int]]) -> Any:
         raise NotLoadableError(
             "the results of the batches differ in shape", remedy="give items of one shape, or one batch at a time"
         ) from error
+
+
+def repeated(data: Any, items: int) -> Any:
+    """The first ``items`` of the data; where there are fewer, they come again."""
+    if isinstance(data, Mapping):
+        return {name: repeated(values, items) for name, values in data.items()}
+    numbers = [number % len(data) for number in range(items)]
+    return [data[number] for number in numbers] if isinstance(data, list) else data[numbers]
 
 
 def length(data: Any) -> int:

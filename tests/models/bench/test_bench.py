@@ -109,13 +109,6 @@ def test_data_of_the_users_own(
     assert ran.document["input"] == name
 
 
-def test_the_items_of_a_file_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch_of = casmodels.bench.run.batch_of
-    assert batch_of(["a", "b", "c"], 5) == ["a", "b", "c", "a", "b"]
-    assert batch_of({"x": ["a", "b"]}, 1) == {"x": ["a"]}
-    assert batch_of(np.arange(3), 4).tolist() == [0, 1, 2, 0]
-
-
 def npy(value: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, value)
@@ -124,10 +117,10 @@ def npy(value: Any) -> bytes:
 
 SCALAR = npy(np.float32(3))
 WRONG = [
-    ("nothing.txt", None, 3, "there is no file"),
+    ("nothing.txt", None, 3, "nothing.txt does not exist"),
     ("empty.txt", b"\n \n", 2, "is empty"),
-    ("weights.bin", b"\xff\xfe\0\x01", 2, "is no text"),
-    ("zeros.txt", b"a\0b", 2, "is no text"),
+    ("weights.bin", b"\xff\xfe\0\x01", 2, "is no text in UTF-8"),
+    ("zeros.txt", b"a\0b", 2, "is no text in UTF-8"),
     ("broken.json", b'{"x": [1,', 2, "is no JSON"),
     ("number.json", b"3", 2, "holds no items"),
     ("uneven.json", b'{"x": [1], "y": [1, 2]}', 2, "holds no items"),

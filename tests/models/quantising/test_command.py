@@ -15,7 +15,6 @@ from casmodels.errors import MissingExtraError
 from casmodels.library import Store
 from casmodels.loaders import load_model
 from casmodels.quantising import graphs
-from casmodels.quantising.stored import read_sample
 from tests.models.loaders.test_onnx import DATA, expected, linear
 
 Saver = Callable[..., str]
@@ -76,11 +75,10 @@ def test_what_people_are_told(run: Run, store: Store, tmp_path: Path) -> None:
     assert out.endswith("; nothing has changed since the version before\n")
 
 
-@pytest.mark.parametrize("name", ["sample.json", "sample.txt"])
-def test_a_sample_that_begins_with_a_mark_of_its_encoding(tmp_path: Path, name: str) -> None:
-    sample = tmp_path / name
-    sample.write_text('["rain"]', "utf-8-sig")
-    assert read_sample(sample) == (["rain"] if name.endswith(".json") else ['["rain"]'])
+def test_a_sample_of_numbers(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "sample.npy", DATA)
+    code, out, _ = run("quantize", "mine", "--dtype", "fp16", "--sample", tmp_path / "sample.npy")
+    assert (code, "of its time on a sample of 10" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +90,9 @@ def test_a_sample_that_begins_with_a_mark_of_its_encoding(tmp_path: Path, name: 
         (("none",), 3, "no model is called 'none'"),
         (("mine", "--name", "ada-002"), 2, "the name 'ada-002' is taken"),
         (("mine", "--sample", "missing.txt"), 3, "missing.txt does not exist"),
-        (("mine", "--sample", "empty.txt"), 2, "the sample is empty"),
+        (("mine", "--sample", "empty.txt"), 2, "empty.txt is empty"),
         (("mine", "--sample", "broken.json"), 2, "broken.json is no JSON"),
-        (("mine", "--sample", "number.json"), 2, "number.json holds no sample"),
+        (("mine", "--sample", "number.json"), 2, "number.json holds no items"),
         (("mine", "--sample", "bytes.txt"), 2, "bytes.txt is no text in UTF-8"),
         (("mine", "--sample", "text.txt"), 2, "cannot take the sample"),
         (("mine", "--device", "cuda"), 2, "no device 'cuda' here"),

@@ -1,9 +1,8 @@
-"""What a model is run on: data of the user's own from a file, repeated to make a batch."""
+"""Data of the user's own for a model, out of a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def read_input(path: Path) -> Any:
     read = {".npy": _read_npy, ".json": _read_json}.get(path.suffix.lower(), _read_lines)
     try:
         if not path.exists():
-            raise NotFoundError(f"there is no file {path}", remedy="see what --input names")
+            raise NotFoundError(f"{path} does not exist", remedy="check the path")
         if path.is_dir():
             raise InvalidInputError(f"{path} is a directory", remedy=_REMEDY)
         data = read(path)
@@ -37,14 +36,6 @@ def read_input(path: Path) -> Any:
     return data
 
 
-def batch_of(data: Any, items: int) -> Any:
-    """The first items; where there are fewer, they come again."""
-    if isinstance(data, Mapping):
-        return {name: batch_of(values, items) for name, values in data.items()}
-    numbers = [number % len(data) for number in range(items)]
-    return [data[number] for number in numbers] if isinstance(data, list) else data[numbers]
-
-
 def _read_npy(path: Path) -> Any:
     import numpy as np
 
@@ -56,16 +47,22 @@ def _read_npy(path: Path) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _no_text(path) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} is no JSON: {error}", remedy=_REMEDY) from error
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is no text", remedy=_REMEDY) from error
+        raise _no_text(path) from error
     if "\0" in text:
-        raise InvalidInputError(f"{path} is no text", remedy=_REMEDY)
+        raise _no_text(path)
     return [line for line in text.splitlines() if line.strip()]
+
+
+def _no_text(path: Path) -> InvalidInputError:
+    return InvalidInputError(f"{path} is no text in UTF-8", remedy=_REMEDY)
