@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     _Pulls: TypeAlias = list[PullResult]
     _TakeIns: TypeAlias = list[TakeInResult]
 
+    _StrPath: TypeAlias = str | os.PathLike[str]
+
 
 class Store:
     """A store of models. Opens nothing until it has to; close it, or use it with ``with``.
@@ -60,10 +63,11 @@ class Store:
     """
 
     def __init__(
-        self, path: Path | None = None, *, config: Config | None = None, registry: Registry | None = None
+        self, path: _StrPath | None = None, *, config: Config | None = None, registry: Registry | None = None
     ) -> None:
-        config = config if config is not None else configuration.load(store=path)
-        self._context = Context(config, registry, (path or config.store_path).resolve())
+        at = _path(path)
+        config = config if config is not None else configuration.load(store=at)
+        self._context = Context(config, registry, (at or config.store_path).resolve())
 
     @property
     def directory(self) -> Path:
@@ -110,7 +114,7 @@ class Store:
 
     def take_in(
         self,
-        folder: Path,
+        folder: _StrPath,
         options: PullOptions | None = None,
         progress: Progress | None = None,
         cancellation: Cancellation | None = None,
@@ -125,13 +129,13 @@ class Store:
 
         return taking_in.take_in(
             self._context,
-            folder,
+            Path(folder),
             options or PullOptions(),
             progress,
             cancellation or Cancellation(),
         )
 
-    def pull_list(self, path: Path, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
+    def pull_list(self, path: _StrPath, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Bring in every model of a download list (`casmodels.configs`); what fails is a result with an error.
 
         Raises NotFoundError, and ConfigurationError that names file, line and entry, before anything is fetched.
@@ -139,7 +143,7 @@ class Store:
         from casmodels.library import pulling_lists
         from casmodels.library.options import PullOptions
 
-        return pulling_lists.pull_list(self._context, path, options or PullOptions(), progress)
+        return pulling_lists.pull_list(self._context, Path(path), options or PullOptions(), progress)
 
     def redownload(self, model: str, options: PullOptions | None = None, progress: Progress | None = None) -> _Pulls:
         """Fetch every file of a model again; what differs or is damaged is replaced."""
@@ -173,7 +177,7 @@ class Store:
     def checkpoint(
         self,
         name: str,
-        path: Path | None = None,
+        path: _StrPath | None = None,
         message: str = "",
         tags: Sequence[str] = (),
         pin: bool = False,
@@ -189,7 +193,7 @@ class Store:
         from casmodels.library import saving
 
         options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
-        return saving.checkpoint(self._context, name, path, options, progress)
+        return saving.checkpoint(self._context, name, _path(path), options, progress)
 
     def check_own_name(self, name: str) -> None:
         """Raise InvalidInputError or NameTakenError for a name that cannot be given to versions of the user's own."""
@@ -221,7 +225,7 @@ class Store:
     def checkout(
         self,
         target: str,
-        directory: Path | None = None,
+        directory: _StrPath | None = None,
         force: bool = False,
         include: Sequence[str] = (),
         progress: Progress | None = None,
@@ -229,7 +233,9 @@ class Store:
         """Bring a directory (``./NAME`` unless given) to a version by writing only what differs."""
         from casmodels.library import restoring
 
-        return restoring.checkout(self._context, target, directory, force=force, include=include, progress=progress)
+        return restoring.checkout(
+            self._context, target, _path(directory), force=force, include=include, progress=progress
+        )
 
     def restore(self, target: str, force: bool = False, progress: Progress | None = None) -> CheckoutResult:
         """Bring the place that a version was taken from back to it."""
@@ -246,7 +252,7 @@ class Store:
     def view(
         self,
         models: Sequence[str] = (),
-        path: Path | None = None,
+        path: _StrPath | None = None,
         all_models: bool = False,
         link: str = "auto",
         progress: Progress | None = None,
@@ -254,34 +260,34 @@ class Store:
         """Add models to a Hub cache (the store's own unless ``path`` is given)."""
         from casmodels.library import viewing
 
-        return viewing.view(self._context, models, path, all_models=all_models, link=link, progress=progress)
+        return viewing.view(self._context, models, _path(path), all_models=all_models, link=link, progress=progress)
 
-    def remove_view(self, models: Sequence[str] = (), path: Path | None = None) -> ViewResult:
+    def remove_view(self, models: Sequence[str] = (), path: _StrPath | None = None) -> ViewResult:
         """Take models, or with none named everything that the store put there, out of a Hub cache."""
         from casmodels.library import viewing
 
-        return viewing.remove_view(self._context, models, path)
+        return viewing.remove_view(self._context, models, _path(path))
 
-    def view_categories(self, directory: Path, link: str = "auto", progress: Progress | None = None) -> ViewResult:
+    def view_categories(self, directory: _StrPath, link: str = "auto", progress: Progress | None = None) -> ViewResult:
         """Bring a directory to all models that are here, each in the folder of its type (`casmodels.configs.folders`).
 
         What is the user's there stays as it is and is named.
         """
         from casmodels.library import shelving
 
-        return shelving.view_categories(self._context, directory, link=link, progress=progress)
+        return shelving.view_categories(self._context, Path(directory), link=link, progress=progress)
 
-    def remove_categories(self, directory: Path) -> ViewResult:
+    def remove_categories(self, directory: _StrPath) -> ViewResult:
         """Take away what the store made in a view by category."""
         from casmodels.library import shelving
 
-        return shelving.remove_categories(self._context, directory)
+        return shelving.remove_categories(self._context, Path(directory))
 
-    def show_view(self, path: Path | None = None) -> ViewResult:
+    def show_view(self, path: _StrPath | None = None) -> ViewResult:
         """What a Hub cache holds."""
         from casmodels.library import viewing
 
-        return viewing.show_view(self._context, path)
+        return viewing.show_view(self._context, _path(path))
 
     def path(self, target: str) -> str:
         """The snapshot directory of a version in the store's own view, made if needed."""
@@ -370,9 +376,9 @@ class Store:
     def sign(
         self,
         target: str,
-        private_key: Path,
+        private_key: _StrPath,
         password: str | Callable[[], str | None] | None = None,
-        output: Path | None = None,
+        output: _StrPath | None = None,
     ) -> SignResult:
         """Sign a version as OpenSSF model signing does, and keep the signature with it; nothing is checked out.
 
@@ -383,9 +389,9 @@ class Store:
         from casmodels.library import signing
 
         asked = password if callable(password) else lambda: password
-        return signing.sign(self._context, target, private_key, asked, output)
+        return signing.sign(self._context, target, Path(private_key), asked, _path(output))
 
-    def verify_signature(self, target: str, public_key: Path, signature: Path | None = None) -> SignatureResult:
+    def verify_signature(self, target: str, public_key: _StrPath, signature: _StrPath | None = None) -> SignatureResult:
         """Check that the owner of a key has signed a version: in a signature's file, or else in what is kept or in its
         own ``model.sig``.
 
@@ -394,16 +400,16 @@ class Store:
         """
         from casmodels.library import signing
 
-        return signing.verify_signature(self._context, target, public_key, signature)
+        return signing.verify_signature(self._context, target, Path(public_key), _path(signature))
 
-    def write_signature(self, target: str, output: Path) -> WrittenSignature:
+    def write_signature(self, target: str, output: _StrPath) -> WrittenSignature:
         """Write the signature of a version to a file, unchecked.
 
         Raises NotSignedError, InvalidInputError, NotFoundError for no directory.
         """
         from casmodels.library import signing
 
-        return signing.write_signature(self._context, target, output)
+        return signing.write_signature(self._context, target, Path(output))
 
     def remove(self, target: str) -> RemoveResult:
         """Take away a version, or with a bare name all of its versions; the bytes stay until `gc`."""
@@ -423,7 +429,7 @@ class Store:
 
         return upkeep.verify(self._context, target, data=data, since=since, progress=progress)
 
-    def repair(self, sources: Sequence[Path] = (), progress: Progress | None = None) -> RepairResult:
+    def repair(self, sources: Sequence[_StrPath] = (), progress: Progress | None = None) -> RepairResult:
         """Rebuild the index, set aside what is damaged, and heal it from an equal file, wherever one is known.
 
         ``sources`` are directories and files to look at as well. Only bytes whose digests fit are taken. Raises
@@ -431,7 +437,7 @@ class Store:
         """
         from casmodels.library import upkeep
 
-        return upkeep.repair(self._context, sources, progress)
+        return upkeep.repair(self._context, [Path(source) for source in sources], progress)
 
     def gc(self, dry_run: bool = False, views_days: int | None = None, progress: Progress | None = None) -> GcResult:
         """Drop what no version needs, after what `cleanup` does."""
@@ -462,3 +468,7 @@ class Store:
         from casmodels.library import inventory
 
         return inventory.complete_names(self._context, prefix)
+
+
+def _path(path: _StrPath | None) -> Path | None:
+    return Path(path) if path is not None else None
