@@ -75,6 +75,11 @@ class Store:
         return self._context.path
 
     @property
+    def config(self) -> Config:
+        """What it goes by."""
+        return self._context.config
+
+    @property
     def logs(self) -> LogFiles | None:
         """Where it is logged what happens to models; None unless that is configured."""
         return self._context.logs

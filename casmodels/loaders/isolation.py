@@ -11,12 +11,15 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Final, NoReturn
 
+from casmodels.config import Config
 from casmodels.errors import UnloadedError, WorkerDiedError
 from casmodels.library import Store
 from casmodels.loaders.pipe import portable, receive, send, unpacked_error
+from casmodels.registry import Registry
 from casstore.errors import InvalidInputError
 
 _START: Final = (
@@ -57,7 +60,7 @@ class IsolatedRunner:
         self._socket, self._connection = ours, Connection(os.dup(ours.fileno()))
         self._end = weakref.finalize(self, _end, self._process, self._socket, self._connection)
         try:
-            self.loader, self.device = self._ask((str(store.directory), target, options), "while it loaded the model")
+            self.loader, self.device = self._ask((*_opening(store), target, options), "while it loaded the model")
         except BaseException:
             self.close()
             raise
@@ -144,6 +147,12 @@ class IsolatedRunner:
             return f"exit code {code}"
         name = signal.Signals(-code).name
         return f"killed by {name}, most likely because memory ran out" if name == "SIGKILL" else f"killed by {name}"
+
+
+def _opening(store: Store) -> tuple[str, Config, Registry]:
+    """What to open it by again. The worker fetches nothing, so no token; and what is called the owner logs."""
+    config = replace(store.config, token_variable=None, implicit_token=False, logs=None)
+    return str(store.directory), config, store.registry
 
 
 def portable_inputs(value: Any) -> Any:

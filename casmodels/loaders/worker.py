@@ -8,9 +8,7 @@ import select
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
@@ -36,15 +34,12 @@ def serve(descriptor: int) -> None:
 
 def _serve(connection: Connection, idle: threading.Event) -> None:
     """``idle`` is set while it waits for the next message, and once there will be none."""
-    from casmodels import config
     from casmodels.library import Store
     from casmodels.loaders.loading import load_model
 
     try:
-        directory, target, options = receive(connection)
-        path = Path(directory)
-        # What is called is logged once: by the owner.
-        store = Store(path, config=replace(config.load(store=path), logs=None))
+        directory, config, registry, target, options = receive(connection)
+        store = Store(directory, config=config, registry=registry)
         model = load_model(store, target, **options)
     except Exception as error:
         send(connection, ("failed", *packed_error(error)))

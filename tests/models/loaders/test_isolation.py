@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,13 @@ import numpy as np
 import psutil
 import pytest
 
+from casmodels.config import Secret
 from casmodels.errors import DeviceError, MissingExtraError, NotLoadableError, UnloadedError, WorkerDiedError
 from casmodels.library import Store
 from casmodels.loaders import load_model
 from casmodels.loaders.pipe import packed_error, unpacked_error
+from casmodels.registry import Registry
+from casmodels.specs import ModelSpec, ModelType
 from casstore.errors import InvalidInputError
 from tests.models.loaders.test_onnx import DATA, expected, linear
 
@@ -84,8 +88,8 @@ class Acting:
 
 @pytest.fixture(autouse=True)
 def _ours_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The worker reads the same configuration as the test's store, and finds the loader above."""
-    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
+    """The worker finds the loader above, and would hear of a configuration that it read by itself."""
+    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "not there.toml"))
     info = tmp_path / "site" / "theirs-1.0.dist-info"
     info.mkdir(parents=True)
     (tmp_path / "site" / "theirs_acting.py").write_text(MODULE)
@@ -116,6 +120,24 @@ def test_a_model_runs_there(store: Store, saved: Saver) -> None:
     assert workers() == before
     with pytest.raises(UnloadedError):
         model(DATA)
+
+
+def test_the_worker_knows_the_models_that_its_owner_does(
+    store: Store, saved: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved({"model.act": b"x"})
+    registry = Registry()
+    registry.register_model(ModelSpec("short", "Short", ModelType.TEXT_EMBEDDING, "org/long"))
+    store.checkpoint("org/long", store.checkout("mine", tmp_path / "out").path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with (
+        Store(
+            store.directory, config=replace(store.config, token_variable=Secret("hf_x")), registry=registry
+        ) as opened,
+        load_model(opened, "short", isolated=True) as model,
+    ):
+        assert model("a")["word"] == "a"
 
 
 def test_errors_are_those_of_a_model_here(store: Store, saved: Saver) -> None:
@@ -248,7 +270,7 @@ def test_a_killed_owner_leaves_no_worker(store: Store, saved: Saver, tmp_path: P
         "model = load_model(Store(Path(sys.argv[1])), 'mine', isolated=True)\n"
         "print(model('hello')['pid'], flush=True)\nmodel('sleep')\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "CASMODELS_CONFIG": os.devnull, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, str(program), str(store.directory)], env=environment, stdout=subprocess.PIPE, text=True
     ) as owner:
