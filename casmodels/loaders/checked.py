@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import BrokenLoaderError
@@ -74,9 +75,13 @@ class CheckedLoader:
                 raise self._broken("ends the program instead of loading") from error
             if not isinstance(made, Loaded):
                 raise self._broken(f"gives {type(made).__name__} where a Loaded is due")
-            return made
+            return replace(made, close=partial(self._close, made.close))
 
         return checked
+
+    def _close(self, close: Callable[[], None]) -> None:
+        with self._asked("unload its model"):
+            close()
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:

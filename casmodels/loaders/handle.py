@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from casmodels.errors import UnloadedError
+from casmodels.errors import BrokenLoaderError, UnloadedError
 from casmodels.loaders.batches import length
 from casmodels.loaders.call_log import log_call, log_summary
 from casmodels.loaders.evaluation import Metric, check_lengths, score
@@ -149,7 +149,10 @@ class LoadedModel:
         return self
 
     def close(self) -> None:
-        """Unload it: its memory is given back, as far as nothing else holds ``model``. May be done twice."""
+        """Unload it: its memory is given back, as far as nothing else holds ``model``. May be done twice.
+
+        Raises BrokenLoaderError where another package's loader fails at it, when all is given back that can be.
+        """
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -168,7 +171,11 @@ class LoadedModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BrokenLoaderError:
+            if error is None:  # else that one says more
+                raise
 
     def __repr__(self) -> str:
         state = "unloaded" if self._runner is None else f"on {self._runner.device}"

@@ -88,14 +88,16 @@ class LocalRunner:
         self.device = chosen
 
     def close(self) -> None:
-        """Let go of the model, and give the memory that is free then back to the system."""
+        """Let go of the model, and give the memory that is free then back to the system. Raises BrokenLoaderError."""
         on_gpu, torch = self.device.startswith("cuda"), sys.modules.get("torch")
-        self.loaded.close()
-        self.loaded = Loaded(None)
-        gc.collect()
-        if on_gpu and torch is not None:
-            torch.cuda.empty_cache()
-        give_back_freed()
+        try:
+            self.loaded.close()
+        finally:
+            self.loaded = Loaded(None)
+            gc.collect()
+            if on_gpu and torch is not None:
+                torch.cuda.empty_cache()
+            give_back_freed()
 
     def _callable(self, found: Any) -> Any:
         if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,17 @@ loads_none = changed("load", gives(None))
 loads_five = changed("load", gives(5))
 load_leaves = changed("load", ends)
 made_leaves = ends
+
+class Open:
+    """A model that does not close."""
+    def close(self):
+        raise OSError("still in use")
+
+def unclosed(*_arguments, **_options):
+    model = Open()
+    return Loaded(model, print, close=model.close)
+
+stays_open = changed("load", unclosed)
 
 class Half:
     name = "half"
@@ -198,3 +210,28 @@ def test_one_that_loads_nothing_is_named(store: Store, saved: Saver, install: In
     with pytest.raises(BrokenLoaderError) as raised:
         load_model(store, "mine")
     assert raised.value.message == f"the loader 'changed' {said}"
+
+
+def test_one_that_fails_to_unload_lets_go_of_the_model_all_the_same(
+    store: Store, saved: Saver, install: Install
+) -> None:
+    install({"changed": "theirs_loaders:stays_open"})
+    saved({"note.txt": b"hello "})
+    model = load_model(store, "mine")
+    held = weakref.ref(model.model)
+    with pytest.raises(BrokenLoaderError) as raised:
+        model.close()
+    assert raised.value.message == "the loader 'changed' fails to unload its model: OSError: still in use"
+    model.close()
+    assert model.closed
+    del raised
+    assert held() is None
+
+
+def test_what_went_wrong_before_is_told_rather_than_that(store: Store, saved: Saver, install: Install) -> None:
+    install({"changed": "theirs_loaders:stays_open"})
+    saved({"note.txt": b"hello "})
+    with pytest.raises(BrokenLoaderError, match="fails to unload"), load_model(store, "mine"):
+        pass
+    with pytest.raises(ValueError, match="mine"), load_model(store, "mine"):
+        raise ValueError("mine")
