@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from casmodels.json_text import json_text
 from casmodels.quantities import duration, size
 
 FIELDS: Final = "fields"
@@ -16,10 +16,7 @@ _FOR_LOGGING: Final = ("text", "logger", "level")
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON, ASCII only: time, logger, level, text, and the event's own fields.
-
-    NaN and the infinities, which JSON has not, are null.
-    """
+    """A record as one line of JSON: time, logger, level, text, and the event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See Formatter."""
@@ -32,10 +29,7 @@ class JsonLines(logging.Formatter):
         line.update(getattr(record, FIELDS, {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        try:
-            return json.dumps(line, default=str, allow_nan=False)
-        except ValueError:  # a number that JSON has not
-            return json.dumps(json.loads(json.dumps(line, default=str), parse_constant=lambda _: None))
+        return json_text(line, str)
 
 
 def log_event(event: Mapping[str, object]) -> None:

@@ -102,9 +102,9 @@ class Output:
 
     def document(self, document: object) -> None:
         """Write one JSON document to stdout. ASCII only: bytes that are no UTF-8 become ``\\udcXX``."""
-        import json
+        from casmodels.json_text import json_text
 
-        write_out(json.dumps(document, indent=2, default=_jsonable) + "\n")
+        write_out(json_text(document, _jsonable, indent=2) + "\n")
 
     def line(self, text: str) -> None:
         """One line for people on stdout."""
