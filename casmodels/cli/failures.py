@@ -36,21 +36,15 @@ def interrupted(output: Output) -> Exit:
     return Exit.INTERRUPTED
 
 
-def failed(error: Exception, session: Session, *, answered: bool = False) -> Exit:
-    """Any exception: one sentence, and the traceback only for those who asked for every detail.
-
-    Where stdout has its document already, as ``answered`` says, none follows.
-    """
+def failed(error: Exception, session: Session) -> Exit:
+    """Any exception: one sentence, and the traceback only for those who asked for every detail."""
     if session.verbosity > 1:
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             write_err(line)
     kind, message, remedy = _told(error)
-    if answered:
-        session.output.complain(message, remedy)
-    else:
-        session.output.error(kind, message, remedy)
+    session.output.error(kind, message, remedy)
     return exit_of_error(error)
 
 

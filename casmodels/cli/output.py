@@ -87,6 +87,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.log_json = log_json
+        self._answered = False
 
     def answer(self, document: object, people: Callable[[], None]) -> None:
         """What was asked for: the document as JSON, or whatever ``people`` prints."""
@@ -104,6 +105,7 @@ class Output:
         """Write one JSON document to stdout. ASCII only: bytes that are no UTF-8 become ``\\udcXX``."""
         from casmodels.json_text import json_text
 
+        self._answered = True
         write_out(json_text(document, _jsonable, indent=2) + "\n")
 
     def line(self, text: str) -> None:
@@ -149,7 +151,9 @@ class Output:
             self.error_document(kind, message, remedy)
 
     def error_document(self, kind: str, message: str, remedy: str | None) -> None:
-        """Tell programs what failed; if stdout is what failed there is nobody to tell."""
+        """Tell programs what failed, unless stdout has its document; if it is what failed there is nobody to tell."""
+        if self._answered:
+            return
         with suppress(ClosedOutputError, FailedError):
             self.document({"error": {"kind": kind, "message": message, "remedy": remedy}})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class Session:
     quiet: bool = False
     verbosity: int = 0
     log_json: bool = False
+    _output: Output = field(default_factory=Output)
 
     @classmethod
     def of(cls, context: typer.Context) -> Session:
@@ -45,8 +46,9 @@ class Session:
 
     @property
     def output(self) -> Output:
-        """Where the answer goes."""
-        return Output(json=self.json, quiet=self.quiet, log_json=self.log_json)
+        """Where the answer goes: one, as stdout gets one document; and as the options say that were read by now."""
+        self._output.json, self._output.quiet, self._output.log_json = self.json, self.quiet, self.log_json
+        return self._output
 
     def config(self) -> Config:
         """The configuration: file, environment, and what the global options say.

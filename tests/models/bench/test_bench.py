@@ -361,6 +361,19 @@ def test_what_matplotlib_raises_takes_the_plot_and_not_the_figures(
     assert len(ran.document["batches"]) == 2
 
 
+def test_ctrl_c_takes_the_plot_and_not_the_figures(
+    bench: Callable[..., Ran], tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("casmodels.bench.plot._figure", drawn)
+    ran = bench("mine", *QUICK, "--plot", str(tmp_path / "plot.svg"), "--json")
+    assert (ran.code, ran.err) == (130, "interrupted; the next run resumes\n")
+    assert len(ran.document["batches"]) == 2
+    assert list(tmp_path.glob("*plot*")) == []
+
+
 def test_a_terminal_gets_bars(bench: Callable[..., Ran], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")

@@ -88,8 +88,8 @@ class Acting:
 
 @pytest.fixture(autouse=True)
 def _ours_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The worker finds the loader above, and would hear of a configuration that it read by itself."""
-    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "not there.toml"))
+    """The worker finds the loader above, and what a test runs reads the configuration of the test's store."""
+    monkeypatch.setenv("CASMODELS_CONFIG", str(tmp_path / "config.toml"))
     info = tmp_path / "site" / "theirs-1.0.dist-info"
     info.mkdir(parents=True)
     (tmp_path / "site" / "theirs_acting.py").write_text(MODULE)
@@ -129,8 +129,7 @@ def test_the_worker_knows_the_models_that_its_owner_does(
     registry = Registry()
     registry.register_model(ModelSpec("short", "Short", ModelType.TEXT_EMBEDDING, "org/long"))
     store.checkpoint("org/long", store.checkout("mine", tmp_path / "out").path)
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("CASMODELS_CONFIG", "gone.toml")  # that a worker would miss
     with (
         Store(
             store.directory, config=replace(store.config, token_variable=Secret("hf_x")), registry=registry
@@ -270,7 +269,7 @@ def test_a_killed_owner_leaves_no_worker(store: Store, saved: Saver, tmp_path: P
         "model = load_model(Store(Path(sys.argv[1])), 'mine', isolated=True)\n"
         "print(model('hello')['pid'], flush=True)\nmodel('sleep')\n"
     )
-    environment = {**os.environ, "CASMODELS_CONFIG": os.devnull, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, str(program), str(store.directory)], env=environment, stdout=subprocess.PIPE, text=True
     ) as owner:
