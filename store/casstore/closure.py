@@ -21,10 +21,17 @@ def root_of(ref: Ref) -> tuple[FrameKind, Digest]:
     return (FrameKind.RECIPE if ref.key.kind is RefKind.PARTIAL else FrameKind.VERSION), ref.target
 
 
-def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] | None = None) -> Iterator[FrameName]:
+def closure(
+    engine: Engine,
+    kind: FrameKind,
+    digest: Digest,
+    walked: set[bytes] | None = None,
+    unmade: list[Digest] | None = None,
+) -> Iterator[FrameName]:
     """Every frame that a version or a recipe needs, itself first, the bases of deltas too; some may come twice.
 
-    Recipes in ``walked`` are left out, and those that are walked are added to it.
+    Recipes in ``walked`` are left out, and those that are walked are added to it. Blobs of which no recipe is known are
+    left out, too, and added to ``unmade``.
 
     Raises DamagedError or NotFoundError when the version, its tree or a recipe cannot be read; what a repair has
     marked as damaged is left out, since nobody can know any more what it needed.
@@ -40,7 +47,10 @@ def closure(engine: Engine, kind: FrameKind, digest: Digest, walked: set[bytes] 
         for entry in read_tree(engine, tree).files:
             assert entry.blob is not None
             recipe = engine.ledger.rows.recipe_of(entry.blob)
-            if recipe is not None and (walked is None or recipe.value not in walked):
+            if recipe is None:
+                if unmade is not None:
+                    unmade.append(entry.blob)
+            elif walked is None or recipe.value not in walked:
                 yield FrameKind.RECIPE, recipe.value
                 yield from _chunks(engine, recipe)
                 if walked is not None:

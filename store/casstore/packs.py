@@ -248,15 +248,23 @@ def _frames_of_trailer(path: Path) -> tuple[Placed, ...]:
     return tuple(frames)
 
 
+def read_header(path: Path, offset: int) -> FrameHeader:
+    """The header of the frame that begins there, if one does. Raises DamagedError, and FileNotFoundError."""
+    with path.open("rb") as file:
+        return _header_at(file, offset)
+
+
 def _lies_there(path: Path, placed: Placed) -> bool:
     """Whether a frame begins where the trailer says. One that is damaged may not, but in a pack of its own some do."""
-    with path.open("rb") as file:
-        file.seek(placed.offset)
-        try:
-            header = parse_fields(file.read(HEADER_BYTES + len(placed.header.hint)), 0, checksum_bytes=CHECKSUM_BYTES)
-        except DamagedError:
-            return False
-    return header == placed.header
+    try:
+        return read_header(path, placed.offset) == placed.header
+    except DamagedError:
+        return False
+
+
+def _header_at(file: BinaryIO, offset: int) -> FrameHeader:
+    file.seek(offset)
+    return parse_fields(file.read(HEADER_BYTES + _MAX_HINT_BYTES), 0, checksum_bytes=CHECKSUM_BYTES)
 
 
 def scan_frames(path: Path) -> Iterator[Placed]:
@@ -284,9 +292,8 @@ def _foresee(descriptor: int, offset: int, length: int) -> None:
 
 def _frame_at(file: BinaryIO, offset: int, size_bytes: int) -> FrameHeader | None:
     """The header of the good frame that lies there, if one does."""
-    file.seek(offset)
     try:
-        header = parse_fields(file.read(HEADER_BYTES + _MAX_HINT_BYTES), 0, checksum_bytes=CHECKSUM_BYTES)
+        header = _header_at(file, offset)
         if offset + header.frame_length > size_bytes:
             return None
         file.seek(offset)

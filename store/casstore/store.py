@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # who only reads does not wait for the writers' modules
     from casstore.transactions import Transaction
 
 _CREATE_WAIT_SECONDS = 60.0
+_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What code raises that meets a value which it does not expect."""
 
 
 class Store:
@@ -158,12 +160,21 @@ class Store:
             self._operations += 1
         try:
             yield lease
+        except _ODD as error:
+            self._check_index(error)
+            raise
         finally:
             lease.release()
             with self._lock:
                 self._operations -= 1
                 if not self._operations and os.getpid() == self._process:
                     self._rest()
+
+    def _check_index(self, error: Exception) -> None:
+        """Raise NeedsRepairError where the index is damaged: then rows have values that nothing here is made for."""
+        engine = self._opened
+        if engine is not None and not engine.ledger.database.is_sound():
+            raise NeedsRepairError(f"the index of {self.layout.root} is damaged") from error
 
     def _rest(self) -> None:
         """Keep no packs open while nothing runs: an idle server must not hold the space of those that gc unlinks."""

@@ -341,7 +341,8 @@ class TestCompact:
 
         monkeypatch.setattr(packs, "read", read)
         assert compact(store.engine).damaged_packs == 1
-        assert len(reads) == len(set(reads)), "what moves is read once"
+        chunks = [place for place in reads if place in {(row.pack, row.offset) for row in rows(store)}]
+        assert len(chunks) == len(set(chunks)), "what moves is read once"
 
     def test_a_rebuild_after_it(self, store: Store) -> None:
         for name, files in reversed(FAMILY.items()):

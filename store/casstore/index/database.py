@@ -101,6 +101,26 @@ class Database:
                     self._connection.execute("ROLLBACK")
             raise
 
+    def is_sound(self) -> bool:
+        """Whether its tables and indexes are in order, and values of the types declared, as far as can be told: SQLite
+        keeps no checksums, and takes a value of any type in any column."""
+        try:
+            if self.execute("PRAGMA integrity_check(1)") != [("ok",)]:
+                return False
+            tables = self.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+            )
+            return not any(self._has_mistyped(table) for (table,) in tables)
+        except NeedsRepairError:
+            return False
+
+    def _has_mistyped(self, table: str) -> bool:
+        wrong = []
+        for _, name, kind, is_not_null, _, place_in_key in self.execute(f'PRAGMA table_info("{table}")'):
+            kinds = f"'{kind.lower()}'" if is_not_null or place_in_key else f"'{kind.lower()}', 'null'"
+            wrong.append(f'typeof("{name}") NOT IN ({kinds})')
+        return bool(self.execute(f'SELECT 1 FROM "{table}" WHERE {" OR ".join(wrong)} LIMIT 1'))
+
     def checkpoint(self, limit_bytes: int) -> None:
         """Fold the write-ahead log into the file when it is larger than that; call it under the commit lock only."""
         # SQLite keeps it beside the file itself, to which the path may be a link.

@@ -119,6 +119,13 @@ class Rows:
         )
         return bool(found)
 
+    def has(self, kind: FrameKind, digest: bytes) -> bool:
+        """Whether there is a row of a frame that can be read, wherever it may lie."""
+        found = self._database.execute(
+            f"SELECT 1 FROM frames WHERE kind = ? AND digest = ? AND {_READABLE}", (kind, digest)
+        )
+        return bool(found)
+
     def is_damaged(self, kind: FrameKind, digest: bytes) -> bool:
         """Whether the content of that digest is known to be damaged or lost."""
         found = self._database.execute(
@@ -212,6 +219,10 @@ class Rows:
                 "SELECT digest FROM frames WHERE kind = ? AND state IN (?, ?)", (kind, state, state + CONDEMNED)
             )
         ]
+
+    def any_damaged(self) -> bool:
+        """Whether a repair has marked frames that are damaged or lost, or recipes that need such."""
+        return bool(self._database.execute("SELECT 1 FROM frames WHERE state != 0 AND state != 4 LIMIT 1"))
 
     def damaged_chunks(self) -> list[FrameRow]:
         """Where the chunks lie, or lay, that are marked as damaged."""

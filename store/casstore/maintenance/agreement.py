@@ -34,11 +34,18 @@ def disagreements(engine: Engine) -> Iterator[str]:
             elif not _agree(engine, entries, packs, refs):
                 yield f"the index of {engine.layout.root} does not say what its journal says"
     try:
-        if ledger.database.execute("PRAGMA quick_check(1)") != [("ok",)]:
+        if not ledger.database.is_sound():
             yield f"the index of {engine.layout.root} is damaged"
         Places(ledger.database, ledger.locked).all()
     except NeedsRepairError as error:
         yield error.message
+
+
+def check_agreement(engine: Engine) -> None:
+    """Raise NeedsRepairError when index and journal disagree. What drops or rewrites anything by the index asks first:
+    to a damaged one, what is needed may seem not to be."""
+    for reason in disagreements(engine):
+        raise NeedsRepairError(reason)
 
 
 def _indexed(engine: Engine) -> tuple[Position | None, set[bytes], dict[RefKey, Digest]]:

@@ -20,8 +20,11 @@ from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import Frame, FrameKind, parse_frame
 from casstore.index.order import frames_in_packs
+from casstore.index.reach import Reach
 from casstore.index.rows import FrameRow
+from casstore.maintenance.agreement import check_agreement
 from casstore.maintenance.gc import maintenance_lock, remove_empty_packs
+from casstore.maintenance.needed import check_needed
 from casstore.maintenance.replan import Plan, plans
 from casstore.packs import PackWriter, overhead_bytes
 from casstore.pipeline import Base, frame_against
@@ -59,6 +62,9 @@ def compact(engine: Engine, *, progress: Callable[[int], object] | None = None) 
     told = progress if progress is not None else _tell_nobody
     with maintenance_lock(engine):
         engine.ledger.check_packs()
+        check_agreement(engine)
+        with Reach(engine.ledger.database) as reach:
+            check_needed(engine, engine.ledger.refs.all(), reach, past_damage=True)
         before = engine.ledger.rows.packs_bytes()
         mover = _Mover(engine)
         try:

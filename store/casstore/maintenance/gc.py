@@ -23,8 +23,10 @@ from casstore.errors import BusyError
 from casstore.index.database import stale_databases
 from casstore.index.reach import Reach
 from casstore.leases import exclusive, open_leases, wait_for_leases
+from casstore.maintenance.agreement import check_agreement
+from casstore.maintenance.needed import add_needed, check_left, check_needed
 from casstore.packs import list_packs, pack_path, remove_dead_writers_files
-from casstore.refs import Ref, RefKey
+from casstore.refs import RefKey
 
 _LEASES = "gc.leases"
 _ROOTS = "gc.roots"
@@ -50,6 +52,7 @@ def collect(engine: Engine, *, wait_seconds: float = 60.0, waiting: Callable[[],
     """
     with maintenance_lock(engine):
         engine.ledger.check_packs()
+        check_agreement(engine)
         collected = Collected(0, 0, 0)
         if engine.ledger.rows.any_condemned():
             _wait(engine, _noted_leases(engine), wait_seconds, waiting)
@@ -72,7 +75,7 @@ def estimate(engine: Engine, without: Collection[RefKey] = ()) -> Collected:
     """What `collect` would drop now, if the refs of those keys were gone. The caller holds a lease."""
     refs = [ref for ref in engine.ledger.refs.all() if ref.key not in without]
     with Reach(engine.ledger.database) as reach:
-        _walk(engine, refs, reach)
+        add_needed(engine, refs, reach)
         dead = reach.dead_packs()
         return Collected(sum(size_bytes for _, size_bytes in dead), reach.unreached_chunks(), len(dead))
 
@@ -89,23 +92,17 @@ def _condemn(engine: Engine) -> None:
         # The long walk happens before the lock is taken. If something was committed meanwhile it is done again, all of
         # it: a blob may have got another recipe, and a chunk another base.
         sequence = ledger.sequence
-        _walk(engine, ledger.refs.all(), reach)
+        check_needed(engine, ledger.refs.all(), reach)
         with ledger.locked():
             refs = ledger.refs.all()
             if ledger.sequence != sequence:
-                _walk(engine, refs, reach)
+                check_needed(engine, refs, reach)
             reach.condemn_the_rest()
             ledger.meta.put(_ROOTS, json.dumps(sorted({str(ref.target) for ref in refs})))
             ledger.meta.put(_LEASES, None)
     # Only now: an operation that begins after the condemn sees nothing condemned and need not be waited for.
     with ledger.locked():
         ledger.meta.put(_LEASES, json.dumps(open_leases(engine.layout.leases)))
-
-
-def _walk(engine: Engine, refs: list[Ref], reach: Reach) -> None:
-    walked: set[bytes] = set()
-    for kind, digest in dict.fromkeys(root_of(ref) for ref in refs):
-        reach.add(closure(engine, kind, digest, walked))
 
 
 def _noted_leases(engine: Engine) -> list[str]:
@@ -142,9 +139,15 @@ def _delete(engine: Engine) -> Collected:
 
 
 def remove_empty_packs(engine: Engine) -> tuple[int, int]:
-    """Let packs without rows count no more, and unlink them, under maintenance's lock; gives bytes and packs."""
+    """Let packs without rows count no more, and unlink them, under maintenance's lock; gives bytes and packs.
+
+    Raises NeedsRepairError when a frame that has left one is not where the index says.
+    """
+    dead = engine.ledger.rows.empty_packs()
+    for pack_id, _ in dead:
+        check_left(engine, pack_id)
     with engine.ledger.change() as change:
-        dead = engine.ledger.rows.empty_packs()
+        dead = [pack for pack in engine.ledger.rows.empty_packs() if pack in dead]
         change.remove_packs([pack_id for pack_id, _ in dead])
     for pack_id, _ in dead:
         files.unlink(pack_path(engine.layout.packs, pack_id))

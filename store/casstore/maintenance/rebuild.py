@@ -154,7 +154,7 @@ def _history_by_index(layout: Layout, damaged_lines: int = 1, *, ahead_of: Posit
         return None
     try:
         position = Meta(database).position
-        if position is None or database.execute("PRAGMA quick_check(1)") != [("ok",)]:
+        if position is None or not database.is_sound():
             return None
         if ahead_of is None and Journal(layout.journal).size_bytes not in (0, position.offset):
             return None

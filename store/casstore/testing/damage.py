@@ -27,9 +27,10 @@ class Range:
 
 
 def flip(target: Range, chance: random.Random) -> None:
-    """Flip one bit."""
+    """Flip one bit, of a byte that is not zero where there is one: most zeros of an index are its free space."""
     data = bytearray(target.read())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    places = [place for place, byte in enumerate(data) if byte] or range(len(data))
+    data[chance.choice(places)] ^= 1 << chance.randrange(8)
     target.write(bytes(data))
 
 

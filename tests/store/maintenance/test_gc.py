@@ -475,7 +475,7 @@ def test_leftovers_of_an_operation_that_begins_meanwhile_stay(
 
 def test_what_is_committed_while_gc_walks_stays(small_packs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     put(small_packs, "a", {"a": DATA})
-    real = gc._walk
+    real = gc.check_needed
     walks = 0
 
     def walk(*arguments: object) -> None:
@@ -485,7 +485,7 @@ def test_what_is_committed_while_gc_walks_stays(small_packs: Store, monkeypatch:
         if walks == 1:
             put(small_packs, "b", {"b": OTHER})
 
-    monkeypatch.setattr(gc, "_walk", walk)
+    monkeypatch.setattr(gc, "check_needed", walk)
     gc.collect(small_packs.engine)
     assert len(all_contents(small_packs)) == 2
     assert sound(small_packs)
@@ -500,7 +500,7 @@ def test_a_blob_that_gets_another_recipe_while_gc_walks_stays(
     with small_packs.engine.ledger.locked():
         small_packs.engine.ledger.rows.set_state(FrameKind.RECIPE, [info.recipe.value], State.INCOMPLETE)
     other = Store.open(small_packs.path, workers=1)  # it knows no formats, and cuts the file elsewhere
-    real = gc._walk
+    real = gc.check_needed
     walks = 0
 
     def walk(*arguments: object) -> None:
@@ -511,7 +511,7 @@ def test_a_blob_that_gets_another_recipe_while_gc_walks_stays(
             put(other, "b", {"a": DATA})
             remove(other, "b", other.engine.ledger.refs.all()[-1].target)
 
-    monkeypatch.setattr(gc, "_walk", walk)
+    monkeypatch.setattr(gc, "check_needed", walk)
     gc.collect(small_packs.engine)
     found = find(small_packs, DATA)
     assert found is not None

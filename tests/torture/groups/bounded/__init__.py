@@ -141,10 +141,10 @@ def _cost(plan: Plan, operation: str, store: Path) -> _Cost:
 MUTATIONS: Final = [
     Mutation(
         "gc keeps the name of each chunk, as bytes and as text",
-        "store/casstore/maintenance/gc.py",
-        "        reach.add(closure(engine, kind, digest, walked))",
-        "        names = closure(engine, kind, digest, walked)\n"
-        "        reach.add(name for name in names if not walked.add((name, name[1].hex())))",
+        "store/casstore/maintenance/needed.py",
+        "            reach.add(closure(engine, kind, digest, walked, unmade))",
+        "            names = closure(engine, kind, digest, walked, unmade)\n"
+        "            reach.add(name for name in names if not walked.add((name, name[1].hex())))",
     ),
     Mutation(
         "a verify keeps an object for each chunk",

@@ -3,7 +3,8 @@
 In the packs, what must suffer is told from the bytes that changed and from what the versions need, not by asking the
 store. Without copies, `repair` must name just that as lost; with a view, a checkout or copies in a directory it must
 heal all but the records of versions, and storing the same files again must heal as well. Damage to the index or the
-journal must be noticed wherever it shows, and `repair` must bring everything back.
+journal must be noticed wherever it shows, neither gc nor compact may drop anything by it, and `repair` must bring
+everything back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import filecmp
 import random
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,8 @@ from tests.torture.groups.damage.table import HARMS, IN_PACKS, PARTS, Cell, rang
 from tests.torture.plan import Mutation, Outcome, Plan
 
 _ROUNDS: Final = 6
+_PLACES: Final = 8
+"""An index has no checksums, and what a bit of it is decides what comes of it."""
 _HTTP_EVERY: Final = 6
 _TRIES: Final = 50
 
@@ -71,6 +75,18 @@ MUTATIONS = [
         "    if record.version is None:\n        return None\n",
     ),
     Mutation(
+        "gc believes an index that its journal contradicts",
+        "store/casstore/maintenance/gc.py",
+        "        check_agreement(engine)\n",
+        "",
+    ),
+    Mutation(
+        "gc believes an index that does not know what is needed",
+        "store/casstore/maintenance/needed.py",
+        "        is_known = is_known or engine.ledger.rows.any_damaged()\n",
+        "        is_known = True\n",
+    ),
+    Mutation(
         "a trailer is believed whosever it is",
         "store/casstore/packs.py",
         "    if frames and not any(_lies_there(path, placed) for placed in frames):",
@@ -97,7 +113,8 @@ def _table(plan: Plan, shelf: Shelf) -> Iterator[Outcome]:
         failures: list[str] = []
         points = 0
         for harm in HARMS:
-            for _ in range(1 if plan.is_short else _ROUNDS):
+            rounds = 1 if plan.is_short else _ROUNDS
+            for _ in range(rounds * _PLACES if (part, harm) == ("index", "flip") else rounds):
                 chance = plan.random(f"{part} {harm} {points}")
                 trial = Trial(shelf, Cell(part, harm), chance, number, f"with the seed {plan.seed}, round {points}")
                 failures += [f"{trial.cell}, {trial.where}: {problem}" for problem in trial.all_problems()]
@@ -217,6 +234,7 @@ class Trial:
             yield f"verify says all is well, but {failed[0].way} of {failed[0].path} fails: {failed[0].error}"
         if is_well and self.cell.part == "journal line":
             yield "verify does not see that the journal is damaged"
+        self._drop_by_what_is_damaged()
         with self._shelf.open() as store:
             lost = store.repair().lost
             if lost:
@@ -229,6 +247,13 @@ class Trial:
             )
             if not store.verify(data=True).ok:
                 yield "after a repair, verify finds damage"
+
+    def _drop_by_what_is_damaged(self) -> None:
+        """What is needed may seem not to be; so none of these may go by it. What they drop no copy gives back."""
+        self._show(())
+        for work in (Store.gc, Store.compact, Store.gc):
+            with suppress(StoreError), self._shelf.open() as store:
+                work(store)
 
     def _a_pack_is_gone(self) -> bool:
         return any(not self._shelf.range_of(row).path.exists() for row in self._shelf.rows)
