@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from casmodels.cli.command import Command
 from casmodels.cli.exits import Exit
 from casmodels.cli.foreign import foreign_code
 from casmodels.cli.help import epilog
-from casmodels.cli.output import Output, Table, flush_out
+from casmodels.cli.output import ClosedOutputError, Output, Table, flush_out
 from casmodels.cli.session import Session, UsageError
 from casmodels.quantities import number, size
 
@@ -74,6 +75,7 @@ def bench(
     from casmodels.log_files import LogFiles
 
     session = Session.of(context)
+    session.resumes = False
     sizes = _sizes(batch_size)
     if plot is not None:
         check_plot(plot)
@@ -103,7 +105,8 @@ def _plot(session: Session, result: BenchResult, path: Path) -> Exit:
     """Write the plot when the figures are told already: a plot that fails must not take them along."""
     from casmodels.bench.plot import write_plot
 
-    flush_out()
+    with suppress(ClosedOutputError):  # it may still be wanted
+        flush_out()
     write_plot(result, path)
     session.output.note(f"the plot is in {path}")
     return Exit.DONE

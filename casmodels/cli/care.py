@@ -47,6 +47,7 @@ def stats(context: typer.Context, name: OptionalName = None) -> None:
     cls=Command,
     epilog=epilog(
         ["casmodels verify", "casmodels verify mine --data", "casmodels verify mine --key public.pem"],
+        Exit.PARTLY,
         Exit.NOT_FOUND,
         Exit.INTEGRITY,
     ),

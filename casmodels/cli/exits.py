@@ -30,7 +30,7 @@ MEANINGS = {
     Exit.INTEGRITY: "a wrong byte, here or in transit",
     Exit.STORE: "the store cannot be used: busy, full, not writable, newer",
     Exit.UPSTREAM: "upstream or the network failed, or refuses",
-    Exit.INTERRUPTED: "interrupted; the next run resumes",
+    Exit.INTERRUPTED: "interrupted",
 }
 
 # The first that fits counts, so the narrower classes stand first.

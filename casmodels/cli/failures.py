@@ -28,11 +28,12 @@ def refused(error: typer.TyperException | UsageError, output: Output, program: s
     return Exit.USAGE
 
 
-def interrupted(output: Output) -> Exit:
+def interrupted(session: Session) -> Exit:
     """Ctrl-C, or a polite request to end."""
-    output.interrupted()
+    output, remedy = session.output, "the next run resumes" if session.resumes else "the next run begins anew"
+    output.interrupted(remedy)
     if output.json:
-        output.error_document(InterruptedPullError.kind, "interrupted", "the next run resumes")
+        output.error_document(InterruptedPullError.kind, "interrupted", remedy)
     return Exit.INTERRUPTED
 
 

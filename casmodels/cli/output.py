@@ -140,9 +140,9 @@ class Output:
         """Say on stderr what failed, where the answer on stdout tells it to programs."""
         self._tell("error", with_remedy(message, remedy))
 
-    def interrupted(self) -> None:
+    def interrupted(self, remedy: str) -> None:
         """Say that the work was stopped from outside."""
-        self._tell("info", "interrupted; the next run resumes")
+        self._tell("info", with_remedy("interrupted", remedy))
 
     def error(self, kind: str, message: str, remedy: str | None) -> None:
         """Say on stderr in one sentence what failed and what to do; programs get it as a document, too."""

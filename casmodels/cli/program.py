@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
             error, Output(json=session.json or "--json" in arguments, log_json=session.log_json), _PROGRAM
         )
     except (KeyboardInterrupt, typer.Abort, InterruptedPullError):
-        return failures.interrupted(session.output)
+        return failures.interrupted(session)
     except ClosedOutputError:
         return Exit.DONE
     except Exception as error:

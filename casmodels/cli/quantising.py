@@ -27,7 +27,9 @@ app = typer.Typer(rich_markup_mode=None)
     cls=Command,
     epilog=epilog(
         ["casmodels quantize ada-002 --sample sentences.txt", "casmodels quantize mine@best --dtype bf16 --name mine"],
+        Exit.PARTLY,
         Exit.NOT_FOUND,
+        Exit.INTEGRITY,
     ),
 )
 def quantize(
@@ -60,6 +62,7 @@ def quantize(
     from casmodels.quantising.stored import quantise_stored
 
     session = Session.of(context)
+    session.resumes = False
     output = session.output
     with session.store() as store, foreign_code(target):
         result = quantise_stored(

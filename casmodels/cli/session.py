@@ -34,6 +34,8 @@ class Session:
     quiet: bool = False
     verbosity: int = 0
     log_json: bool = False
+    resumes: bool = True
+    """Whether the next run goes on where one that was interrupted ended."""
     _output: Output = field(default_factory=Output)
 
     @classmethod

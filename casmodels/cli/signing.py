@@ -36,6 +36,7 @@ _MOST_BYTES = 4096
             "casmodels sign mine@v1 --output model.sig",
             "casmodels verify mine --key public.pem",
         ],
+        Exit.PARTLY,
         Exit.NOT_FOUND,
         Exit.INTEGRITY,
     ),

@@ -103,7 +103,7 @@ class Store:
 
     def pull(
         self,
-        models: Sequence[str],
+        models: str | Sequence[str],
         options: PullOptions | None = None,
         progress: Progress | None = None,
         cancellation: Cancellation | None = None,
@@ -115,7 +115,7 @@ class Store:
         from casmodels.library import pulling
         from casmodels.library.options import PullOptions
 
-        return pulling.pull(self._context, models, options or PullOptions(), progress, cancellation)
+        return pulling.pull(self._context, _several(models), options or PullOptions(), progress, cancellation)
 
     def take_in(
         self,
@@ -184,7 +184,7 @@ class Store:
         name: str,
         path: _StrPath | None = None,
         message: str = "",
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         pin: bool = False,
         base: str | None = None,
         rehash: bool = False,
@@ -197,7 +197,7 @@ class Store:
         """
         from casmodels.library import saving
 
-        options = saving.SaveOptions(message, tuple(tags), pin, base, rehash, model_type=type)
+        options = saving.SaveOptions(message, tuple(_several(tags)), pin, base, rehash, model_type=type)
         return saving.checkpoint(self._context, name, _path(path), options, progress)
 
     def check_own_name(self, name: str) -> None:
@@ -232,14 +232,14 @@ class Store:
         target: str,
         directory: _StrPath | None = None,
         force: bool = False,
-        include: Sequence[str] = (),
+        include: str | Sequence[str] = (),
         progress: Progress | None = None,
     ) -> CheckoutResult:
         """Bring a directory (``./NAME`` unless given) to a version by writing only what differs."""
         from casmodels.library import restoring
 
         return restoring.checkout(
-            self._context, target, _path(directory), force=force, include=include, progress=progress
+            self._context, target, _path(directory), force=force, include=_several(include), progress=progress
         )
 
     def restore(self, target: str, force: bool = False, progress: Progress | None = None) -> CheckoutResult:
@@ -256,7 +256,7 @@ class Store:
 
     def view(
         self,
-        models: Sequence[str] = (),
+        models: str | Sequence[str] = (),
         path: _StrPath | None = None,
         all_models: bool = False,
         link: str = "auto",
@@ -265,13 +265,15 @@ class Store:
         """Add models to a Hub cache (the store's own unless ``path`` is given)."""
         from casmodels.library import viewing
 
-        return viewing.view(self._context, models, _path(path), all_models=all_models, link=link, progress=progress)
+        return viewing.view(
+            self._context, _several(models), _path(path), all_models=all_models, link=link, progress=progress
+        )
 
-    def remove_view(self, models: Sequence[str] = (), path: _StrPath | None = None) -> ViewResult:
+    def remove_view(self, models: str | Sequence[str] = (), path: _StrPath | None = None) -> ViewResult:
         """Take models, or with none named everything that the store put there, out of a Hub cache."""
         from casmodels.library import viewing
 
-        return viewing.remove_view(self._context, models, _path(path))
+        return viewing.remove_view(self._context, _several(models), _path(path))
 
     def view_categories(self, directory: _StrPath, link: str = "auto", progress: Progress | None = None) -> ViewResult:
         """Bring a directory to all models that are here, each in the folder of its type (`casmodels.configs.folders`).
@@ -335,7 +337,7 @@ class Store:
         target: str,
         *,
         path: str | None = None,
-        names: Collection[str] | None = None,
+        names: str | Collection[str] | None = None,
         prefix: str = "",
         framework: str = "numpy",
         device: str | None = None,
@@ -351,7 +353,7 @@ class Store:
         """
         from casmodels.library import loading
 
-        wanted = loading.Wanted(path, frozenset(names) if names is not None else None, prefix)
+        wanted = loading.Wanted(path, frozenset(_several(names)) if names is not None else None, prefix)
         return loading.load(self._context, target, wanted, framework, device)
 
     def diff(self, a: str, b: str) -> DiffResult:
@@ -473,6 +475,11 @@ class Store:
         from casmodels.library import inventory
 
         return inventory.complete_names(self._context, prefix)
+
+
+def _several(given: str | Collection[str]) -> list[str]:
+    """One text is one thing, and not its letters."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _path(path: _StrPath | None) -> Path | None:

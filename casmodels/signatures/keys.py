@@ -17,7 +17,7 @@ from casstore.errors import InvalidInputError, NotFoundError
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _MOST_BYTES: Final = 16 << 10
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-_MAKE_ONE: Final = "make one: `openssl ecparam -name prime256v1 -genkey -noout -out private.pem`"
+_MAKE_ONE: Final = "name one, or make one: `openssl ecparam -name prime256v1 -genkey -noout -out new-private.pem`"
 _SHOW_PUBLIC: Final = "`openssl ec -in private.pem -pubout -out public.pem` gives the public one"
 
 

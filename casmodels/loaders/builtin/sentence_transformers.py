@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from posixpath import dirname
 from typing import Any
 
+from casmodels.errors import NotLoadableError
 from casmodels.extras import library
-from casmodels.loaders.builtin.transformers import without_bars
+from casmodels.loaders.builtin.transformers import knows_words, without_bars
 from casmodels.loaders.builtin.weights import check_pickle, in_one_format
 from casmodels.loaders.devices import torch_devices
 from casmodels.loaders.examples import sentences
@@ -61,6 +62,9 @@ class SentenceTransformersLoader:
                 local_files_only=True,
                 trust_remote_code=False,
             )
+        tokenizer = getattr(made, "tokenizer", None)
+        if hasattr(tokenizer, "all_special_tokens") and not knows_words(tokenizer):
+            raise NotLoadableError(f"{model} has no tokenizer", remedy="save it with the files of its tokenizer")
         return loaded_encoder(made)
 
 

@@ -190,6 +190,14 @@ def name_after(processor: Any, model: StoredModel) -> None:
         tokenizer.name_or_path = str(model)
 
 
+def knows_words(tokenizer: Any) -> bool:
+    """Whether it is a tokenizer of more than special tokens. Where the files of one are missing, transformers makes one
+    up, to which all texts of one length are the same."""
+    if not callable(tokenizer) or not hasattr(tokenizer, "pad_token"):
+        return False
+    return len(tokenizer) > len(tokenizer.all_special_tokens)
+
+
 def _loaded(made: Any, processor: Any, device: str) -> Loaded:
     running = RunningModule(made.to(device).eval())
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -198,7 +206,7 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
     def prepare(data: Any) -> Any:
         if not _is_text(data):
             return data
-        if not callable(tokenizer) or not hasattr(tokenizer, "pad_token"):
+        if not knows_words(tokenizer):
             raise NotLoadableError("the model has no tokenizer", remedy="give its inputs as a dict of arrays")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -217,7 +225,7 @@ def _loaded(made: Any, processor: Any, device: str) -> Loaded:
     def again(other: Any) -> Loaded:
         return _loaded(other, processor, str(running.device))
 
-    example = sentences if callable(tokenizer) and hasattr(tokenizer, "pad_token") else None
+    example = sentences if knows_words(tokenizer) else None
     return Loaded(made, call, call_batch, prepare, running.move, processor, example=example, again=again)
 
 

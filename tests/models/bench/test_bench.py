@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import casmodels.bench.run
+from casmodels.cli.output import ClosedOutputError
 from casmodels.cli.program import run
 from casmodels.errors import MissingExtraError, NotLoadableError
 from casmodels.library import Store
@@ -369,9 +370,20 @@ def test_ctrl_c_takes_the_plot_and_not_the_figures(
 
     monkeypatch.setattr("casmodels.bench.plot._figure", drawn)
     ran = bench("mine", *QUICK, "--plot", str(tmp_path / "plot.svg"), "--json")
-    assert (ran.code, ran.err) == (130, "interrupted; the next run resumes\n")
+    assert (ran.code, ran.err) == (130, "interrupted; the next run begins anew\n")
     assert len(ran.document["batches"]) == 2
     assert list(tmp_path.glob("*plot*")) == []
+
+
+def test_a_plot_is_drawn_when_nobody_reads_the_figures(
+    bench: Callable[..., Ran], tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed() -> None:
+        raise ClosedOutputError
+
+    monkeypatch.setattr("casmodels.cli.benching.flush_out", closed)
+    assert bench("mine", *QUICK, "--plot", str(tmp_path / "plot.svg")).code == 0
+    assert (tmp_path / "plot.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_a_terminal_gets_bars(bench: Callable[..., Ran], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

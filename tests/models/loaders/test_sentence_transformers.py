@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from casmodels.errors import UnsafeModelError
+from casmodels.errors import NotLoadableError, UnsafeModelError
 from casmodels.library import Store
 from casmodels.loaders import load_model
 from tests.minilm import WEIGHTS
@@ -55,3 +55,18 @@ def test_a_pickle_among_them(store: Store, saved: Saver, tmp_path: Path) -> None
     saved(files(archive({"linear.weight": Executed()})))
     with pytest.raises(UnsafeModelError, match=r"2_Dense/pytorch_model\.bin in mine@\w{12} is a pickle that is more"):
         load_model(store, "mine", device="cpu")
+
+
+@pytest.mark.parametrize("left", [set[str](), {"tokenizer_config.json"}])
+def test_no_tokenizer(store: Store, saved: Saver, left: set[str]) -> None:
+    """sentence-transformers makes one up, to which all texts of a length are the same."""
+    gone = {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"} - left
+    found = {path.relative_to(WEIGHTS).as_posix(): path.read_bytes() for path in WEIGHTS.rglob("*") if path.is_file()}
+    saved({path: data for path, data in found.items() if path not in gone})
+    with pytest.raises(NotLoadableError, match=r"\Amine@\w{12} has no tokenizer\Z"):
+        load_model(store, "mine", device="cpu")
+    with (
+        load_model(store, "mine", device="cpu", loader="transformers") as model,
+        pytest.raises(NotLoadableError, match="the model has no tokenizer"),
+    ):
+        model.process_batch(["one", "two"])

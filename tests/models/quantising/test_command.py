@@ -138,3 +138,12 @@ def test_type_and_licence_stay_that_only_the_registry_knows(run: Run, store: Sto
     assert run("quantize", "ada-002")[0] == 0
     (made,) = [model for model in store.info() if model.quantised is not None]
     assert (made.type, made.licence) == (parent["type"], parent["licence"])
+
+
+def test_ctrl_c(run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("casmodels.quantising.stored.load_model", interrupted)
+    assert run("quantize", "mine") == (130, "", "interrupted; the next run begins anew\n")
+    assert [model.name for model in store.list()] == ["mine"]
