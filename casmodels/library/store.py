@@ -90,7 +90,7 @@ class Store:
         return self._context.registry
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files. A store that is used again opens them again."""
         self._context.close()
 
     def __enter__(self) -> Store:
