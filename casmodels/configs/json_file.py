@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from casmodels.errors import ConfigurationError
 from casstore import files
-from casstore.errors import InvalidInputError, NotFoundError
+from casstore.errors import DiskError, InvalidInputError, NotFoundError, TooManyFilesError
 
 LIMIT_BYTES: Final = 1 << 20
 """Thousands of entries; what is larger is no list that a person keeps."""
@@ -77,14 +77,16 @@ class JsonFile:
 
 
 def read_json(path: Path) -> JsonFile:
-    """Read a file. Raises NotFoundError when there is none, and ConfigurationError that names file and line for one
-    that is no JSON, too large, or names something twice."""
+    """Read a file. Raises NotFoundError when there is none, ConfigurationError that names file and line for one that is
+    no JSON, too large, or names something twice, DiskError and TooManyFilesError."""
     try:
         with path.open("rb") as file:
             data = file.read(LIMIT_BYTES + 1)
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} does not exist", remedy="check the path") from error
     except OSError as error:
+        if isinstance(known := files.explain(error, path), DiskError | TooManyFilesError):
+            raise known from error  # another file would fare no better
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}", remedy="name a JSON file") from error
     if len(data) > LIMIT_BYTES:
         raise ConfigurationError(f"{path} is larger than {LIMIT_BYTES >> 20} MiB", remedy="split it into several files")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from casmodels.configs.model_configs import ModelConfig, read_model_configs, write_model_configs
 from casmodels.errors import ConfigurationError
 from casmodels.specs import ModelType
+from casstore.errors import DiskError, TooManyFilesError
 
 BASE: dict[str, Any] = {
     "type": "audio/stt",
@@ -72,3 +75,17 @@ def test_a_wrong_entry_is_named_in_one_sentence(tmp_path: Path, entry: str, word
 def test_what_is_no_file_of_configurations_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"model_configs\.json, line 1"):
         read_model_configs(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, DiskError), (errno.EMFILE, TooManyFilesError), (errno.EACCES, ConfigurationError)]
+)
+def test_a_machine_that_fails_is_not_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def failing(*_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(kind, match=r"model_configs\.json|too many files"):
+        read_model_configs(tmp_path / "model_configs.json")
