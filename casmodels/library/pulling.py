@@ -19,6 +19,7 @@ from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
+from casmodels.revisions import MAIN
 from casmodels.specs import ModelSpec
 from casstore.catalog import Reader
 from casstore.digests import BLAKE3, Digest
@@ -258,6 +259,7 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
     given = pull.options.revision
     if given is not None and revision is not None and given != revision:
         raise InvalidInputError(f"{pull.model} names one revision and --revision {given} another")
+    wanted = given or revision or MAIN
     name = pull.options.name
     with pull.engine.reading() as reader:
         if pull.options.listed and newest(reader, pull.model) is not None:
@@ -265,12 +267,14 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
         if own and name is None:
             kept = newest(reader, repo)
             if kept is not None and kept.version.metadata.get("kind") != "hub":
-                return _pull_own(pull, kept.version.metadata, kept.version.source)
+                is_url = kept.version.metadata.get("kind") == "url"
+                if is_url or not pull.options.offline or wanted != MAIN:
+                    return _pull_own(pull, kept.version.metadata, kept.version.source)
             if kept is not None and kept.version.metadata.get("repo") not in (None, repo):
                 name, repo = repo, kept.version.metadata["repo"]
         if name is not None and name != repo:
             check_pull_name(reader, pull, name, repo)
-    return HubPull(pull, repo, given or revision or "main", name or repo).run()
+    return HubPull(pull, repo, wanted, name or repo).run()
 
 
 def _pull_own(pull: Pull, metadata: dict[str, object], source: str) -> PullResult:
