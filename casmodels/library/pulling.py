@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -117,13 +117,14 @@ def pull_all(
     ``options`` say what is the same for all. Raises what makes all further work senseless: UnusableStoreError,
     InterruptedPullError, and InvalidInputError for a directory with the store inside.
     """
-    _refuse_store_inside(context, [request.address for request in requests])
+    local = _local_paths(request.address for request in requests)
+    _refuse_store_inside(context, local)
     offline = options.offline or context.config.offline
     workers, coders, initializer = threads_of(context, options)
     logs = context.logs if not options.dry_run else None
     told = logged(progress, logs)
     results = []
-    create = not options.dry_run and not offline
+    create = not options.dry_run and (not offline or bool(local))
     with context.working_engine(coders, initializer, create=create) as engine:
         for request in requests:
             one = Pull(
@@ -152,17 +153,23 @@ def threads_of(context: Context, options: PullOptions) -> tuple[int, int | None,
     return workers or DEFAULT_WORKERS, 1 if workers == 1 else None, thread_initializer() if low_priority else None
 
 
-def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
+def _local_paths(models: Iterable[str]) -> list[Path]:
+    """Those of these models that lie on this machine."""
+    found = []
+    for model in models:
+        with contextlib.suppress(InvalidInputError):  # its turn to be refused comes
+            parsed = parse_model(model)
+            if isinstance(parsed, LocalModel):
+                found.append(parsed.path)
+    return found
+
+
+def _refuse_store_inside(context: Context, paths: Iterable[Path]) -> None:
     """Look before a store is made: it must not come to lie in a directory that is to be saved."""
     from casmodels.sources.local import refuse_overlap
 
-    for model in models:
-        try:
-            parsed = parse_model(model)
-        except InvalidInputError:
-            continue  # its turn to be refused comes
-        if isinstance(parsed, LocalModel):
-            refuse_overlap(Path.cwd() / parsed.path, context.path)
+    for path in paths:
+        refuse_overlap(Path.cwd() / path, context.path)
 
 
 def _pull_logged(pull: Pull, logs: LogFiles | None) -> PullResult:

@@ -238,6 +238,14 @@ def test_what_stores_nothing_makes_no_store(
     assert not (tmp_path / "store").exists()
 
 
+def test_offline_a_directory_makes_the_store(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_bytes(b"mine")
+    result = pull(store, str(tmp_path / "run"), offline=True)
+    assert (result.status, result.error) == (PullStatus.COMPLETED, None)
+    assert b"".join(store.cat("run", "model.pt")) == b"mine"
+
+
 def test_a_bare_name_stays_on_main_when_an_old_revision_is_pulled(store: Store, hub: FakeHub) -> None:
     hub.add("org/name", {"config.json": b"old"}, branch="v1")
     hub.add("org/name", {"config.json": b"new"})
