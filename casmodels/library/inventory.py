@@ -10,6 +10,7 @@ from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
+from casmodels.library.damage import damage_named
 from casmodels.library.model_types import licence_of, type_of
 from casmodels.library.names import Found, existing_name, find, kept_name, versions_of
 from casmodels.library.quantised_record import quantised_of
@@ -98,7 +99,9 @@ def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
     """The bytes of one file of a version. Raises NotFoundError for a path that is no file of it."""
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
-        yield from reader.open_blob(file_of(reader, found, path)).stream()
+        blob = file_of(reader, found, path)
+        with damage_named(path, found):
+            yield from reader.open_blob(blob).stream()
 
 
 def stats(context: Context, name: str | None) -> StatsResult:
