@@ -86,7 +86,7 @@ def _with_tensors(shelves: tuple[Shelf, Shelf], file: FileDiff, tensors: tuple[_
             file = replace(file, note=error.message)
             continue
         for tensor in read.tensors:
-            side[file.path, tensor.name] = Located(file.path, f"{file.path} in {shelf}", read.blob, tensor)
+            side[file.path, tensor.name] = Located(file.path, str(shelf), read.blob, tensor)
     return file
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from casmodels.formats import StoredTensor
 from casmodels.library.arrays import numpy_array
+from casmodels.library.damage import damage_named
 from casmodels.library.floats import is_widened, widened
 from casmodels.library.ranges import ranges_of
 from casmodels.results.diffs import Change
 from casstore.blobs import BlobReader
-from casstore.errors import DamagedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +25,10 @@ _BLOCK_ELEMENTS: Final = 1 << 19  # as chunks are cut, so that a block is a chun
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A tensor of a file; ``where`` names file and version."""
+    """A tensor of a file; ``version`` is what messages call its version."""
 
     path: str
-    where: str
+    version: str
     blob: BlobReader
     tensor: StoredTensor
 
@@ -41,19 +41,15 @@ class Located:
     def numbers(self, first: int, last: int) -> bytes:
         """Elements ``first`` to ``last`` of a dense tensor. Raises DamagedError."""
         low, high = self._bounds(first, last)
-        try:
+        with damage_named(self.path, self.version):
             return self.blob.read_at(low, high - low)
-        except DamagedError as error:
-            raise DamagedError(f"{self.where}: {error.what}", error.reason) from error
 
     def whole(self) -> bytes:
         """All elements, rows first, of a tensor that is not dense. Raises DamagedError."""
         (extent,) = ranges_of([self.tensor])
         memory = np.empty(extent.stop - extent.start, np.uint8)
-        try:
+        with damage_named(self.path, self.version):
             self.blob.fill([(extent.start, memory.data)])
-        except DamagedError as error:
-            raise DamagedError(f"{self.where}: {error.what}", error.reason) from error
         return numpy_array(memory, self.tensor, extent.start).tobytes()
 
     def _bounds(self, first: int, last: int) -> tuple[int, int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Container, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 from casmodels.library.context import Context
+from casmodels.library.damage import damage_named
 from casmodels.library.model_types import licence_of, type_of
-from casmodels.library.names import Found, existing_name, find, stored_name, versions_of
+from casmodels.library.names import Found, existing_name, find, kept_name, versions_of
 from casmodels.library.quantised_record import quantised_of
 from casmodels.signatures import ATTACHED, KEPT, SIGNATURE_FILE
 from casmodels.specs import ModelSpec, parse_model_type
@@ -37,11 +38,10 @@ def list_models(context: Context, *, available: bool, model_type: str | None) ->
     engine = context.existing()
     if engine is not None:
         with engine.reading() as reader:
-            names = dict.fromkeys(ref.key.name for ref in reader.refs(RefKind.VERSION))
-            results = [_installed(context, reader, name) for name in names]
+            results = [_installed(context, reader, name) for name in _names(reader)]
     if available:
-        here = {result.repo or result.name for result in results}
-        results += [_known(spec) for spec in context.registry if not here & {spec.huggingface_id, spec.id}]
+        here = {result.name: None for result in results}
+        results += [_known(spec, here) for spec in context.registry if not here.keys() & {spec.huggingface_id, spec.id}]
     return [result for result in results if wanted is None or result.type == wanted]
 
 
@@ -53,10 +53,9 @@ def info(context: Context, model: str | None, model_type: str | None) -> list[Mo
     engine = context.existing()
     if engine is not None:
         with engine.reading() as reader:
-            here = [name for name in (model, stored_name(context.registry, model)) if versions_of(reader, name)]
-            if here or spec is None:
-                name = here[0] if here else existing_name(reader, context.registry, model)
-                return [_installed(context, reader, name)]
+            if spec is None or kept_name(reader, context.registry, model) is not None:
+                return [_installed(context, reader, existing_name(reader, context.registry, model))]
+            return [_known(spec, _names(reader))]
     return [_known(spec if spec is not None else context.registry.get(model))]
 
 
@@ -100,7 +99,9 @@ def read_path(context: Context, target: str, path: str) -> Iterator[memoryview]:
     """The bytes of one file of a version. Raises NotFoundError for a path that is no file of it."""
     with context.engine().reading() as reader:
         found = find(reader, context.registry, target)
-        yield from reader.open_blob(file_of(reader, found, path)).stream()
+        blob = file_of(reader, found, path)
+        with damage_named(path, found):
+            yield from reader.open_blob(blob).stream()
 
 
 def stats(context: Context, name: str | None) -> StatsResult:
@@ -141,14 +142,20 @@ def complete_names(context: Context, prefix: str) -> list[str]:
     return sorted({word for word in known if word.startswith(prefix)})
 
 
-def _known(spec: ModelSpec) -> ModelResult:
+def _names(reader: Reader) -> dict[str, None]:
+    """Every name that has versions, once."""
+    return dict.fromkeys(ref.key.name for ref in reader.refs(RefKind.VERSION))
+
+
+def _known(spec: ModelSpec, names: Container[str] = ()) -> ModelResult:
+    """What is not here; ``names`` are of what is, and mean that."""
     from casmodels.results import ModelResult
 
     return ModelResult(
         id=spec.id,
         name=spec.huggingface_id,
         type=spec.model_type.value,
-        aliases=spec.aliases,
+        aliases=tuple(alias for alias in spec.aliases if alias not in names),
         repo=spec.huggingface_id,
         installed=False,
         parameters=spec.parameters,
@@ -171,11 +178,16 @@ def _installed(context: Context, reader: Reader, name: str) -> ModelResult:
     pins = {ref.key for ref in reader.refs(RefKind.PIN, name)}
     repo = metadata.get("repo")
     spec = context.registry.of_repo(repo or name)
+
+    def leads_here(word: str) -> bool:
+        # The words for its repo may mean another name that came from there, or one of the user's own.
+        return kept_name(reader, context.registry, word) == name
+
     return ModelResult(
-        id=spec.id if spec is not None else name,
+        id=spec.id if spec is not None and leads_here(spec.id) else name,
         name=name,
         type=type_of(metadata, spec),
-        aliases=spec.aliases if spec is not None else (),
+        aliases=tuple(filter(leads_here, spec.aliases)) if spec is not None else (),
         repo=repo,
         installed=True,
         versions=len(refs),

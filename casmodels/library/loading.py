@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from casmodels.errors import UnknownTensorError, UnreadableWeightsError
 from casmodels.formats import DoubtError, StoredTensor, read_tensors
 from casmodels.library.context import Context
+from casmodels.library.damage import damage_named
 from casmodels.library.names import find
 from casmodels.library.ranges import Range, ranges_of
 from casmodels.library.weights import Shelf, WeightsFile
-from casstore.errors import DamagedError, InvalidInputError
+from casstore.errors import InvalidInputError
 from casstore.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -118,10 +119,8 @@ def _filled(
     import numpy as np
 
     memory = [np.empty(each.stop - each.start, np.uint8) for each in ranges]
-    try:
+    with damage_named(file.path, shelf):
         file.blob.fill((each.start, bytes_.data) for each, bytes_ in zip(ranges, memory, strict=True))
-    except DamagedError as error:
-        raise shelf.damaged(file.path, error) from error
     arrays: dict[str, Any] = {}
     memory.reverse()
     for each in ranges:

@@ -103,11 +103,17 @@ def _version(reader: Reader, name: str, digest: Digest) -> Version:
         raise damaged from error
 
 
+def kept_name(reader: Reader, registry: Registry, name: str) -> str | None:
+    """The stored name that a name or alias means; None when the store has nothing under it."""
+    candidates = dict.fromkeys((name, stored_name(registry, name)))
+    return next((candidate for candidate in candidates if versions_of(reader, candidate)), None)
+
+
 def existing_name(reader: Reader, registry: Registry, name: str) -> str:
-    """The stored name that a name or alias means. Raises UnknownModelError when the store has nothing under it."""
-    for candidate in dict.fromkeys((name, stored_name(registry, name))):
-        if versions_of(reader, candidate):
-            return candidate
+    """As `kept_name`. Raises UnknownModelError when the store has nothing under it."""
+    kept = kept_name(reader, registry, name)
+    if kept is not None:
+        return kept
     spec = registry.find(name)
     if spec is not None:
         error = UnknownModelError(name)

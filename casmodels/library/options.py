@@ -15,8 +15,9 @@ class PullOptions:
     exactly the upstream paths to take, each of which must be there; ``model_type`` is kept with the version;
     ``listed`` says that a download list gives the name, which then may be one of the registry's, too;
     ``all_models`` takes the registered defaults; ``force`` fetches again what the store has; ``dry_run`` says
-    what would be done; ``offline`` forbids the network; ``low_priority`` runs the work at the lowest CPU and
-    I/O priority; ``view`` makes the snapshot in the store's own view besides.
+    what would be done; ``offline`` forbids the network, and takes what is here under the name, wherever it
+    came from; ``low_priority`` runs the work at the lowest CPU and I/O priority; ``view`` makes the snapshot
+    in the store's own view besides.
     """
 
     revision: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from casmodels.library.names import check_own_name, newest
 from casmodels.library.options import PullOptions
 from casmodels.progress import Progress, SilentProgress
 from casmodels.results import ErrorResult, PullResult, PullStatus
+from casmodels.revisions import MAIN
 from casmodels.specs import ModelSpec
 from casstore.catalog import Reader
 from casstore.digests import BLAKE3, Digest
@@ -116,13 +117,14 @@ def pull_all(
     ``options`` say what is the same for all. Raises what makes all further work senseless: UnusableStoreError,
     InterruptedPullError, and InvalidInputError for a directory with the store inside.
     """
-    _refuse_store_inside(context, [request.address for request in requests])
+    local = _local_paths(request.address for request in requests)
+    _refuse_store_inside(context, local)
     offline = options.offline or context.config.offline
     workers, coders, initializer = threads_of(context, options)
     logs = context.logs if not options.dry_run else None
     told = logged(progress, logs)
     results = []
-    create = not options.dry_run and not offline
+    create = not options.dry_run and (not offline or bool(local))
     with context.working_engine(coders, initializer, create=create) as engine:
         for request in requests:
             one = Pull(
@@ -151,17 +153,23 @@ def threads_of(context: Context, options: PullOptions) -> tuple[int, int | None,
     return workers or DEFAULT_WORKERS, 1 if workers == 1 else None, thread_initializer() if low_priority else None
 
 
-def _refuse_store_inside(context: Context, models: Sequence[str]) -> None:
+def _local_paths(models: Iterable[str]) -> list[Path]:
+    """Those of these models that lie on this machine."""
+    found = []
+    for model in models:
+        with contextlib.suppress(InvalidInputError):  # its turn to be refused comes
+            parsed = parse_model(model)
+            if isinstance(parsed, LocalModel):
+                found.append(parsed.path)
+    return found
+
+
+def _refuse_store_inside(context: Context, paths: Iterable[Path]) -> None:
     """Look before a store is made: it must not come to lie in a directory that is to be saved."""
     from casmodels.sources.local import refuse_overlap
 
-    for model in models:
-        try:
-            parsed = parse_model(model)
-        except InvalidInputError:
-            continue  # its turn to be refused comes
-        if isinstance(parsed, LocalModel):
-            refuse_overlap(Path.cwd() / parsed.path, context.path)
+    for path in paths:
+        refuse_overlap(Path.cwd() / path, context.path)
 
 
 def _pull_logged(pull: Pull, logs: LogFiles | None) -> PullResult:
@@ -258,6 +266,7 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
     given = pull.options.revision
     if given is not None and revision is not None and given != revision:
         raise InvalidInputError(f"{pull.model} names one revision and --revision {given} another")
+    wanted = given or revision or MAIN
     name = pull.options.name
     with pull.engine.reading() as reader:
         if pull.options.listed and newest(reader, pull.model) is not None:
@@ -265,12 +274,14 @@ def _pull_repo(pull: Pull, repo: str, revision: str | None, *, own: bool) -> Pul
         if own and name is None:
             kept = newest(reader, repo)
             if kept is not None and kept.version.metadata.get("kind") != "hub":
-                return _pull_own(pull, kept.version.metadata, kept.version.source)
+                is_url = kept.version.metadata.get("kind") == "url"
+                if is_url or not pull.options.offline or wanted != MAIN:
+                    return _pull_own(pull, kept.version.metadata, kept.version.source)
             if kept is not None and kept.version.metadata.get("repo") not in (None, repo):
                 name, repo = repo, kept.version.metadata["repo"]
         if name is not None and name != repo:
             check_pull_name(reader, pull, name, repo)
-    return HubPull(pull, repo, given or revision or "main", name or repo).run()
+    return HubPull(pull, repo, wanted, name or repo).run()
 
 
 def _pull_own(pull: Pull, metadata: dict[str, object], source: str) -> PullResult:

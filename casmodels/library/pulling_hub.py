@@ -21,6 +21,7 @@ from casmodels.library.pulling import Pull
 from casmodels.library.reports import DownloadReport
 from casmodels.licences import licence_warning
 from casmodels.results import LeftOut, PullResult, PullStatus
+from casmodels.revisions import asked_for
 from casmodels.sources.hub import HubSource
 from casmodels.sources.listing import HubListing, Selection, UpstreamFile
 from casmodels.sources.selection import select_files
@@ -137,12 +138,15 @@ class HubPull:
             )
 
     def _complete_version(self, reader: Reader, commit: str | None) -> Found | None:
-        """The newest version of that commit (None: of the revision that was asked for) that has all files wanted."""
+        """The newest version of that commit that has all files wanted.
+
+        None: of the revision that was asked for, wherever it came from.
+        """
         for found in readable(reader, self._name):
             version = found.version
             if commit is not None and "upstream_files" not in version.metadata:
                 continue  # it was taken in from a folder: nobody has seen yet what belongs to it
-            asked = (version.metadata.get("requested_revision"), version.revision)
+            asked = (asked_for(version), version.revision)
             if version.revision != commit if commit is not None else self._revision not in asked:
                 continue
             if self._pull.options.model_type not in (None, version.metadata.get("type")):
@@ -151,8 +155,9 @@ class HubPull:
                 tree = reader.tree(version.tree)
             except (DamagedError, NotFoundError):
                 continue  # what is pulled is stored again, the tree with it
-            chosen = self._select(upstream_files(version.metadata)).chosen
-            if all(file.path in tree.by_path for file in chosen) and has_all(reader, tree):
+            listed = upstream_files(version.metadata)
+            wanted = [file.path for file in self._select(listed).chosen] if listed else self._pull.options.files
+            if all(path in tree.by_path for path in wanted) and has_all(reader, tree):
                 self._check_promise({entry.path: entry.blob for entry in tree.files if entry.blob is not None})
                 return found
         return None
@@ -321,16 +326,16 @@ class HubPull:
 
     def _cached(self, reader: Reader, found: Found) -> PullResult:
         tree = reader.tree(found.version.tree)
-        selection = self._select(upstream_files(found.version.metadata))
+        listed = upstream_files(found.version.metadata)
         return PullResult(
             model=self._pull.model,
-            repo=self._repo,
+            repo=self._repo if found.version.metadata.get("kind") == "hub" else None,
             status=PullStatus.CACHED,
             name=found.name,
             version=found.id.hex,
             revision=found.version.revision,
             files=len(tree.files),
-            left_out=_left_out(selection),
+            left_out=_left_out(self._select(listed)) if listed else LeftOut(),
             size_bytes=tree.size_bytes,
             vouched_by=found.version.metadata.get("vouched_by"),
         )

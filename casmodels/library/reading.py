@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from casmodels.library.context import Context
+from casmodels.library.damage import damage_named
 from casmodels.library.inventory import file_of
 from casmodels.library.names import find
 from casstore.blobs import BlobReader
@@ -27,7 +28,7 @@ def open_path(context: Context, target: str, path: str) -> io.BufferedReader:
     engine = context.engine()
     with engine.reading() as reader:
         found = find(reader, context.registry, target)
-        file = StoredFile(engine, file_of(reader, found, path), path)
+        file = StoredFile(engine, file_of(reader, found, path), path, str(found))
     context.opened.add(file)
     return _SizedReader(file, _BUFFER_BYTES)
 
@@ -49,9 +50,10 @@ class StoredFile(io.RawIOBase):
     lease of its own first.
     """
 
-    def __init__(self, engine: Engine, blob: Digest, name: str) -> None:
+    def __init__(self, engine: Engine, blob: Digest, name: str, version: str) -> None:
         super().__init__()
         self.name = name
+        self._version = version
         self._engine = engine
         self._digest = blob
         self._position = 0
@@ -102,7 +104,8 @@ class StoredFile(io.RawIOBase):
         with self._lock:
             blob = self._current()
             length = max(min(len(view), blob.size_bytes - self._position), 0)
-            view[:length] = blob.read_at(self._position, length)
+            with damage_named(self.name, self._version):
+                view[:length] = blob.read_at(self._position, length)
             self._position += length
         return length
 
@@ -127,4 +130,5 @@ class StoredFile(io.RawIOBase):
 
     def _opened(self) -> BlobReader:
         self._process = os.getpid()
-        return self._lease.enter_context(self._engine.reading()).open_blob(self._digest)
+        with damage_named(self.name, self._version):
+            return self._lease.enter_context(self._engine.reading()).open_blob(self._digest)

@@ -9,11 +9,12 @@ from posixpath import dirname, join
 
 from casmodels.errors import UnreadableWeightsError
 from casmodels.formats import DoubtError, StoredTensor, read_tensors
+from casmodels.library.damage import damage_named
 from casmodels.library.names import Found
 from casmodels.sources.weights import SAFETENSORS, TORCH, format_of, index_of
 from casstore.blobs import BlobReader
 from casstore.catalog import Reader
-from casstore.errors import DamagedError, InvalidInputError, NotFoundError
+from casstore.errors import InvalidInputError, NotFoundError
 from casstore.trees import Entry, EntryKind, Tree
 
 _MAX_INDEX_BYTES = 64 << 20
@@ -50,17 +51,14 @@ class Shelf:
     def read(self, entry: Entry) -> WeightsFile:
         """The tensors of one file. Raises UnreadableWeightsError, DamagedError."""
         assert entry.blob is not None
-        blob = self._reader.open_blob(entry.blob)
-        try:
-            return WeightsFile(entry.path, blob, read_tensors(blob))
-        except DoubtError as error:
-            raise UnreadableWeightsError(f"the tensors of {entry.path} in {self} cannot be read: {error}") from error
-        except DamagedError as error:
-            raise self.damaged(entry.path, error) from error
-
-    def damaged(self, path: str, error: DamagedError) -> DamagedError:
-        """The error with the version and the file in it."""
-        return DamagedError(f"{path} in {self}: {error.what}", error.reason)
+        with damage_named(entry.path, self):
+            blob = self._reader.open_blob(entry.blob)
+            try:
+                return WeightsFile(entry.path, blob, read_tensors(blob))
+            except DoubtError as error:
+                raise UnreadableWeightsError(
+                    f"the tensors of {entry.path} in {self} cannot be read: {error}"
+                ) from error
 
     def _chosen(self, path: str | None) -> list[Entry]:
         if path is None:
@@ -107,8 +105,10 @@ class Shelf:
         assert index.blob is not None
         if index.size_bytes > _MAX_INDEX_BYTES:
             raise InvalidInputError(f"{index.path} in {self} is too long for an index of shards")
+        with damage_named(index.path, self):
+            data = self._reader.open_blob(index.blob).read_at(0, index.size_bytes)
         try:
-            shards = json.loads(self._reader.open_blob(index.blob).read_at(0, index.size_bytes))["weight_map"]
+            shards = json.loads(data)["weight_map"]
             return sorted({str(shard) for shard in shards.values()})
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UnreadableWeightsError(f"{index.path} in {self} is no index of shards") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from json import JSONDecodeError
 from typing import Any
 
 from casmodels import config
@@ -18,6 +19,8 @@ from casmodels.loaders.handle import LoadedModel, checked_batch_size
 from casmodels.loaders.loader import Loaded, Loader, Request
 from casmodels.loaders.local import LocalRunner, Origin
 from casmodels.loaders.stored_model import StoredModel
+from casmodels.runtime.memory_directories import without_paths
+from casmodels.sources.gzipped import unpacked_name
 from casstore.errors import InvalidInputError, StoreError
 
 _log = logging.getLogger(__name__)
@@ -101,12 +104,30 @@ def _loaded(loader: Loader, model: StoredModel, request: Request, options: Mappi
     except (StoreError, MemoryError):
         raise
     except Exception as error:  # each library has its own
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, not a library's word for a file that it does not like
+        why = without_paths(first_line(error), str(model))
+        is_the_systems = isinstance(error, OSError) and error.errno is not None
+        if is_the_systems and not (isinstance(error, FileNotFoundError) and why != first_line(error)):
+            raise  # no library's word for a file that it does not like, or for one that the version has not
+        if isinstance(error, ValueError):
+            _check_json(model, error)
         raise NotLoadableError(
-            f"the loader {loader.name!r} cannot load {', '.join(request.files[:3])} of {model}: {first_line(error)}",
-            remedy="see whether the file is what its name says, or say loader=",
+            f"the loader {loader.name!r} cannot load {', '.join(request.files[:3])} of {model}: {why}",
+            remedy="see whether the files are what their names say, or say loader=",
         ) from error
+
+
+def _check_json(model: StoredModel, cause: ValueError) -> None:
+    """Raise NotLoadableError for a file that is no JSON, where a library says no more than that there is one."""
+    causes: list[BaseException] = [cause]
+    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(before)
+    if any(isinstance(each, JSONDecodeError) for each in causes):
+        for path in sorted(model.sizes):
+            if unpacked_name(path).endswith(".json"):
+                try:
+                    model.read_json_value(path)
+                except NotLoadableError as error:
+                    raise error from cause
 
 
 def _check_options(loader: Loader, options: Mapping[str, object]) -> None:

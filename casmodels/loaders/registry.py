@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from casmodels.errors import BrokenLoaderError, NotLoadableError
 from casmodels.extras import first_line
+from casmodels.loaders.builtin.refused import RefusingLoader
 from casmodels.loaders.checked import fault_of
 from casmodels.loaders.loader import Loader
 
@@ -40,7 +41,6 @@ BUILT_IN: Final = {
     "keras": "keras:KerasLoader",
     "sklearn": "sklearn:SklearnLoader",
     "prophet": "prophet:ProphetLoader",
-    "refused": "refused:RefusingLoader",
 }
 """In the order in which they are asked: what knows a whole directory before what knows a file."""
 
@@ -58,7 +58,8 @@ def named(name: str) -> Loader:
 
 
 def all_loaders() -> Iterator[Loader]:
-    """Every loader, in the order in which they are asked: other packages' first, since their users chose them.
+    """Every loader, in the order in which they are asked: other packages' first, since their users chose them; last,
+    what says why no other loads a model, and which nobody can name.
 
     One that cannot be used is left out, with a warning that names it.
     """
@@ -69,6 +70,7 @@ def all_loaders() -> Iterator[Loader]:
             _log.warning("%s; it is left out", error.message)
     for name in BUILT_IN:
         yield _built_in(name)
+    yield RefusingLoader()
 
 
 def _built_in(name: str) -> Loader:

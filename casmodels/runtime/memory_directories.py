@@ -21,6 +21,7 @@ from casstore import files
 SHARED: Final = Path("/dev/shm")
 _PREFIX: Final = "casmodels-memory-"
 _NAME: Final = re.compile(_PREFIX + r"[a-z0-9_]{8}\Z")
+_PATH: Final = re.compile(r"(?:/[^\s'\"`]*)?/" + _PREFIX + r"[a-z0-9_]{8}(?:/(?=[^\s'\"`]))?")
 _MODE: Final = 0o700
 
 
@@ -48,6 +49,11 @@ def remove_dead(*, dry_run: bool = False) -> tuple[int, int]:
                     count += len(found)
                     size_bytes += sum(found)
     return count, size_bytes
+
+
+def without_paths(text: str, called: str) -> str:
+    """A text in which paths of files in such directories begin there, and the directory itself is ``called`` so."""
+    return _PATH.sub(lambda found: "" if found[0].endswith("/") else called, text)
 
 
 def _made(place: Path | None) -> tuple[Path, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from posixpath import dirname
-from typing import Any
+from posixpath import dirname, join, normpath
+from typing import Any, Final
 
 from casmodels.errors import NotLoadableError
 from casmodels.extras import library
@@ -21,6 +21,9 @@ from casmodels.loaders.stored_model import StoredModel
 from casmodels.sources.gzipped import unpacked_name
 from casmodels.sources.weights import format_of
 
+_MODULES: Final = "modules.json"
+_CONFIGURED: Final = ("Transformer", "Pooling", "Dense")
+
 
 class SentenceTransformersLoader:
     """A ``SentenceTransformer``. It is called as its ``encode``."""
@@ -30,7 +33,7 @@ class SentenceTransformersLoader:
 
     def recognise(self, model: StoredModel) -> Sequence[str]:
         """The weights of all modules, where ``modules.json`` lists some; each directory's in the format it has."""
-        if model.file is not None or "modules.json" not in model.sizes:
+        if model.file is not None or _MODULES not in model.sizes:
             return []
         folders = sorted({dirname(path) for path in model.sizes})
         inside = ([path for path in model.sizes if dirname(path) == folder] for folder in folders)
@@ -54,6 +57,7 @@ class SentenceTransformersLoader:
         with MemoryFiles() as files, without_bars(), offline(model):
             small = [path for path in model.sizes if format_of(unpacked_name(path), model.sizes) is None]
             check_named_paths(model, small)
+            _check_modules(model)
             files.add_all(model, (*small, *request.files))
             made = made_by(
                 str(files.path),
@@ -66,6 +70,22 @@ class SentenceTransformersLoader:
         if hasattr(tokenizer, "all_special_tokens") and not knows_words(tokenizer):
             raise NotLoadableError(f"{model} has no tokenizer", remedy="save it with the files of its tokenizer")
         return loaded_encoder(made)
+
+
+def _check_modules(model: StoredModel) -> None:
+    """Raise NotLoadableError where ``modules.json`` lists none, or one without settings that it needs."""
+    modules = model.read_json_value(_MODULES)
+    if not isinstance(modules, list) or not modules or not all(isinstance(module, dict) for module in modules):
+        raise NotLoadableError(f"{model.called(_MODULES)} is no list of modules")
+    files = {unpacked_name(path) for path in model.sizes}
+    for module in modules:
+        settings = normpath(join(str(module.get("path", "")), "config.json"))
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        if kind in _CONFIGURED and files.isdisjoint({settings, join(dirname(settings), "adapter_config.json")}):
+            raise NotLoadableError(
+                f"{model} has no {model.full(settings)}, which its {kind} needs",
+                remedy="bring in or save the model with all of its files",
+            )
 
 
 def loaded_encoder(made: Any) -> Loaded:

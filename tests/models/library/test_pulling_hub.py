@@ -185,6 +185,50 @@ def test_a_dry_run_stores_and_fetches_nothing(store: Store, hub: FakeHub) -> Non
     assert store.versions() == []
 
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("model", ["ada-002", MINILM, f"hf://{MINILM}"])
+def test_offline_a_directory_under_the_name_of_a_repo_is_what_is_here(
+    store: Store, hub: FakeHub, tmp_path: Path, model: str
+) -> None:
+    (tmp_path / "minilm").mkdir()
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin"):
+        (tmp_path / "minilm" / name).write_bytes(FILES[name])
+    saved = pull(store, str(tmp_path / "minilm"), name=MINILM)
+    result = pull(store, model, offline=True)
+    assert (result.status, result.error) == (PullStatus.CACHED, None)
+    assert (result.name, result.version, result.files) == (MINILM, saved.version, 3)
+    assert (result.repo, result.left_out.files) == (None, 0)
+    other = pull(store, model, offline=True, revision="v1.0")
+    assert other.error is not None
+    assert hub.seen == []
+
+
+def test_offline_versions_of_ones_own_are_here(store: Store, hub: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_bytes(b"mine")
+    saved = store.checkpoint("whisper-tiny", tmp_path / "run")
+    result = pull(store, "whisper-tiny", offline=True)
+    assert (result.status, result.version, result.repo) == (PullStatus.CACHED, saved.version, None)
+    assert hub.seen == []
+
+
+def test_offline_a_directory_is_enough_if_it_has_the_files_that_a_spec_names(
+    store: Store, hub: FakeHub, tmp_path: Path
+) -> None:
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo" / "yolov8x.pt").write_bytes(b"another")
+    pull(store, str(tmp_path / "yolo"), name="Ultralytics/YOLOv8")
+    without = pull(store, "yolov8n", offline=True)
+    assert without.error is not None
+    assert without.error.kind == "offline"
+    (tmp_path / "yolo" / "yolov8n.pt").write_bytes(b"nano")
+    pull(store, str(tmp_path / "yolo"), name="Ultralytics/YOLOv8")
+    assert pull(store, "yolov8n", offline=True).status is PullStatus.CACHED
+    assert hub.seen == []
+
+
 @pytest.mark.parametrize("options", [{"dry_run": True}, {"offline": True}])
 def test_what_stores_nothing_makes_no_store(
     store: Store, hub: FakeHub, tmp_path: Path, options: dict[str, bool]
@@ -192,6 +236,14 @@ def test_what_stores_nothing_makes_no_store(
     hub.add("org/name", FILES)
     pull(store, **options)
     assert not (tmp_path / "store").exists()
+
+
+def test_offline_a_directory_makes_the_store(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_bytes(b"mine")
+    result = pull(store, str(tmp_path / "run"), offline=True)
+    assert (result.status, result.error) == (PullStatus.COMPLETED, None)
+    assert b"".join(store.cat("run", "model.pt")) == b"mine"
 
 
 def test_a_bare_name_stays_on_main_when_an_old_revision_is_pulled(store: Store, hub: FakeHub) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from casmodels.errors import (
 )
 from casmodels.library import Store
 from casmodels.loaders import Loaded, Request, StoredModel, load_model, registry
+from casmodels.loaders.memory_files import MemoryFiles
 from casstore.errors import InvalidInputError, NotFoundError
 from tests.models.reading.weights import normal, safetensors_of
 
@@ -190,6 +192,38 @@ def test_a_library_that_fails_is_one_sentence(store: Store, saved: Saver, doubli
     saved({"m.bin": b"bad"})
     with pytest.raises(NotLoadableError, match=r"cannot load m\.bin of mine@\w{12}: a bad$"):
         load_model(store, "mine")
+
+
+class Reading(Doubling):
+    """Opens a file of a directory in memory, as libraries do, and reads JSON in it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def load(self, model: StoredModel, request: Request, *, shape: Callable[[Any], Any] | None = None) -> Loaded:
+        with MemoryFiles() as files:
+            files.add_all(model, sorted(model.sizes))
+            json.loads((files.path / self.path).read_bytes())
+            raise ValueError(f"nothing of {files.path} fits; see {files.path}/m.bin, '{files.path}'")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("wrong.json", r"^deep/wrong\.json in (mine@\w{12}) is no JSON: Expecting"),
+        ("no.json", r"cannot load m\.bin of (mine@\w{12}): \[Errno 2\] No such file or directory: 'no\.json'$"),
+        ("right.json", r"cannot load m\.bin of (mine@\w{12}): nothing of \1 fits; see m\.bin, '\1'$"),
+    ],
+)
+def test_a_library_that_fails_on_files_in_memory(
+    store: Store, saved: Saver, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+) -> None:
+    monkeypatch.setattr(registry, "all_loaders", lambda: iter([Reading(path)]))
+    files = {"m.bin": b"x", "right.json": b"{}"} | ({"wrong.json": b"{"} if path == "wrong.json" else {})
+    saved({f"deep/{name}": data for name, data in files.items()})
+    with pytest.raises(NotLoadableError, match=said):
+        load_model(store, "mine", path="deep")
 
 
 def test_options_that_a_loader_lacks_are_refused(store: Store, saved: Saver, doubling: Doubling) -> None:

@@ -22,6 +22,15 @@ def test_pickles_name_the_sandbox(store: Store, saved: Saver, file: str) -> None
     assert "sandbox" in (raised.value.remedy or "")
 
 
+@pytest.mark.parametrize("name", ["refused", "nosuch"])
+def test_what_refuses_is_no_loader_that_can_be_named(store: Store, saved: Saver, name: str) -> None:
+    saved({"forest.joblib": b"\x80\x04N."})
+    with pytest.raises(NotLoadableError, match=f"there is no loader '{name}'") as raised:
+        load_model(store, "mine", loader=name)
+    assert "sklearn" in (raised.value.remedy or "")
+    assert "refused" not in (raised.value.remedy or "")
+
+
 @pytest.mark.parametrize("file", ["llama-7b.ggml", "ggml-model-q4_0.bin"])
 def test_ggml_is_refused_with_advice(store: Store, saved: Saver, file: str) -> None:
     saved({file: b"tjgg"})

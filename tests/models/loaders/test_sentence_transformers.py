@@ -47,6 +47,28 @@ def test_each_module_in_its_own_format(store: Store, saved: Saver) -> None:
         assert torch.allclose(torch.as_tensor(model("two words")), pooled @ weight.T, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("path", "data", "said"),
+    [
+        ("modules.json", b'[\n {"idx": ,', r"^modules\.json in mine@\w{12} is no JSON: Expecting value: line 2"),
+        ("modules.json", b"{}", r"^modules\.json in mine@\w{12} is no list of modules"),
+        ("modules.json", b"[]", r"^modules\.json in mine@\w{12} is no list of modules"),
+        ("1_Pooling/config.json", None, r"^mine@\w{12} has no 1_Pooling/config\.json, which its Pooling needs"),
+        ("config.json", None, r"^mine@\w{12} has no config\.json, which its Transformer needs"),
+        ("config.json", b"{}", r"cannot load model\.safetensors of mine@\w{12}: Unrecognized model in mine@\w{12}\. "),
+        ("sentence_bert_config.json", b"{", r"^sentence_bert_config\.json in mine@\w{12} is no JSON: "),
+        ("tokenizer_config.json", b"{", r"^tokenizer_config\.json in mine@\w{12} is no JSON: "),
+    ],
+)
+def test_what_is_wrong_is_named(store: Store, saved: Saver, path: str, data: bytes | None, said: str) -> None:
+    found = {each.relative_to(WEIGHTS).as_posix(): each.read_bytes() for each in WEIGHTS.rglob("*") if each.is_file()}
+    changed = {**found, path: data}
+    saved({name: content for name, content in changed.items() if content is not None})
+    with pytest.raises(NotLoadableError, match=said) as raised:
+        load_model(store, "mine", device="cpu")
+    assert "casmodels-memory" not in raised.value.message
+
+
 def test_a_pickle_among_them(store: Store, saved: Saver, tmp_path: Path) -> None:
     class Executed:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:

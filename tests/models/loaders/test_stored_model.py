@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -12,6 +14,8 @@ from casmodels.errors import NotLoadableError
 from casmodels.library import Store
 from casmodels.loaders import StoredModel
 from casmodels.loaders.memory_files import MemoryFiles
+from casstore.errors import DamagedError
+from tests.models.reading.damage import flip_packs
 
 Saver = Callable[..., str]
 
@@ -51,6 +55,21 @@ def test_the_first_bytes(store: Store, saved: Saver) -> None:
     assert model.head("long.bin", 300) == model.head("packed.bin.gz", 300) == long[:300]
     assert model.head("long.bin", 3_000_000) == long[:3_000_000]
     assert (model.head("short.bin", 300), model.head("none.bin", 300)) == (b"22", b"")
+
+
+@pytest.mark.parametrize("path", [None, "deep"])
+@pytest.mark.parametrize("name", ["a.bin", "a.bin.gz"])
+def test_damage_names_the_file_and_the_version(store: Store, saved: Saver, path: str | None, name: str) -> None:
+    data = Random(1).randbytes(100_000)
+    version = saved({f"deep/{name}": gzip.compress(data) if name.endswith(".gz") else data})
+    flip_packs(store)
+    model = StoredModel(store, "mine", path)
+    inside = f"deep/{name}" if path is None else name
+    named = rf"deep/{re.escape(name)} in mine@{version[:12]}: chunk [0-9a-f]{{64}} is damaged"
+    with pytest.raises(DamagedError, match=named):
+        model.read(inside)
+    with pytest.raises(DamagedError, match=named), model.open(inside) as file:
+        file.read()
 
 
 def test_the_memory_that_a_file_takes(store: Store, saved: Saver) -> None:

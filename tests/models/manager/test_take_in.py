@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from casmodels import ModelDownloader, Store
+from casmodels.library import PullOptions
 from casmodels.results import TakeInResult
 from casstore.errors import InvalidInputError, NotFoundError, StoreError
 from tests.hub import FakeHub, git_blob_id, is_lfs
@@ -171,6 +172,22 @@ def test_offline_what_was_taken_in_is_enough(
     write(old / "ada-002")
     with ModelDownloader(cache_dir=cache) as downloader:
         take_in(downloader, old)
+        result = asyncio.run(downloader.download_model("ada-002"))
+    assert (result.status, result.error) == ("cached", None)
+    assert result.path is not None
+    assert Path(result.path, "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.seen == []
+
+
+def test_offline_a_directory_that_was_pulled_under_the_name_of_the_repo_is_enough(
+    environment: dict[str, str], old: Path, cache: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write(old / "ada-002")
+    with Store(cache / "store") as store:
+        store.pull([str(old / "ada-002")], PullOptions(name=MINILM, low_priority=False))
+    with ModelDownloader(cache_dir=cache) as downloader:
+        assert downloader.is_model_downloaded("ada-002")
         result = asyncio.run(downloader.download_model("ada-002"))
     assert (result.status, result.error) == ("cached", None)
     assert result.path is not None
