@@ -26,12 +26,12 @@ def closure(
     kind: FrameKind,
     digest: Digest,
     walked: set[bytes] | None = None,
-    unmade: list[Digest] | None = None,
+    unmade: set[Digest] | None = None,
 ) -> Iterator[FrameName]:
     """Every frame that a version or a recipe needs, itself first, the bases of deltas too; some may come twice.
 
-    Recipes in ``walked`` are left out, and those that are walked are added to it. Blobs of which no recipe is known are
-    left out, too, and added to ``unmade``.
+    Blobs and recipes in ``walked`` are left out, and those that are walked are added to it. Blobs of which no recipe is
+    known are left out, too, and added to ``unmade``.
 
     Raises DamagedError or NotFoundError when the version, its tree or a recipe cannot be read; what a repair has
     marked as damaged is left out, since nobody can know any more what it needed.
@@ -46,17 +46,24 @@ def closure(
             return
         for entry in read_tree(engine, tree).files:
             assert entry.blob is not None
-            recipe = engine.ledger.rows.recipe_of(entry.blob)
-            if recipe is None:
-                if unmade is not None:
-                    unmade.append(entry.blob)
-            elif walked is None or recipe.value not in walked:
-                yield FrameKind.RECIPE, recipe.value
-                yield from _chunks(engine, recipe)
-                if walked is not None:
-                    walked.add(recipe.value)
+            if walked is None or entry.blob.value not in walked:
+                yield from _blob(engine, entry.blob, walked, unmade)
     elif kind is FrameKind.RECIPE and not engine.ledger.rows.is_damaged(kind, digest.value):
         yield from _chunks(engine, digest)
+
+
+def _blob(engine: Engine, blob: Digest, walked: set[bytes] | None, unmade: set[Digest] | None) -> Iterator[FrameName]:
+    recipe = engine.ledger.rows.recipe_of(blob)
+    if recipe is None:
+        if unmade is not None:
+            unmade.add(blob)
+    elif walked is None or recipe.value not in walked:
+        yield FrameKind.RECIPE, recipe.value
+        yield from _chunks(engine, recipe)
+        if walked is not None:
+            walked.add(recipe.value)
+    if walked is not None:
+        walked.add(blob.value)
 
 
 def _chunks(engine: Engine, digest: Digest) -> Iterator[FrameName]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from casstore import files
 from casstore.catalog import Reader
 from casstore.engine import Engine, Settings, no_spans
-from casstore.errors import NeedsRepairError, NotAStoreError
+from casstore.errors import NeedsRepairError, NotAStoreError, StoreError
 from casstore.index.places import Places
 from casstore.layout import Layout
 from casstore.leases import Lease, exclusive
@@ -161,7 +161,8 @@ class Store:
         try:
             yield lease
         except _ODD as error:
-            self._check_index(error)
+            if self._is_damaged(error):
+                raise NeedsRepairError(f"the index of {self.layout.root} is damaged") from error
             raise
         finally:
             lease.release()
@@ -170,11 +171,20 @@ class Store:
                 if not self._operations and os.getpid() == self._process:
                     self._rest()
 
-    def _check_index(self, error: Exception) -> None:
-        """Raise NeedsRepairError where the index is damaged: then rows have values that nothing here is made for."""
+    def _is_damaged(self, error: Exception) -> bool:
+        """Whether the index is damaged, where an error was raised in this package: then rows have values that nothing
+        here is made for."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        is_ours = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("casstore.")
         engine = self._opened
-        if engine is not None and not engine.ledger.database.is_sound():
-            raise NeedsRepairError(f"the index of {self.layout.root} is damaged") from error
+        if not is_ours or engine is None or os.getpid() != self._process:
+            return False
+        try:
+            return not engine.ledger.database.is_sound()
+        except StoreError:
+            return False
 
     def _rest(self) -> None:
         """Keep no packs open while nothing runs: an idle server must not hold the space of those that gc unlinks."""

@@ -17,6 +17,7 @@ from casstore.errors import (
     DiskError,
     FailedError,
     FullError,
+    InvalidInputError,
     NeedsRepairError,
     NewerFormatError,
     NotWritableError,
@@ -207,6 +208,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise FailedError(f"the index {path} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise NeedsRepairError(f"the index {path} is damaged: {error}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{error.object!r} is no text that can be looked up") from error
     except UnicodeDecodeError as error:
         # SQLite's message names what it stumbled over, and where that is no text Python fails to make the message.
         raise NeedsRepairError(f"the index {path} is damaged: it has names that are no text") from error

@@ -70,13 +70,14 @@ class Reach:
             self._database.execute(f"DELETE FROM temp.{self._added}")
             self._unsorted = 0
 
-    def is_known(self) -> bool:
-        """Whether all that is reached has a row, and lies in a pack that counts."""
+    def unknown(self) -> int:
+        """How many of what is reached have no row, or lie in no pack that counts."""
         self._sort()
-        return not self._database.execute(
-            f"SELECT 1 FROM temp.{self._table} AS reached WHERE NOT EXISTS (SELECT 1 FROM frames JOIN packs "
-            "ON packs.number = frames.pack WHERE frames.kind = reached.kind AND frames.digest = reached.digest) LIMIT 1"
+        ((count,),) = self._database.execute(
+            f"SELECT count(*) FROM temp.{self._table} AS reached WHERE NOT EXISTS (SELECT 1 FROM frames JOIN packs "
+            "ON packs.number = frames.pack WHERE frames.kind = reached.kind AND frames.digest = reached.digest)"
         )
+        return int(count)
 
     def condemn_the_rest(self) -> None:
         """Mark what is not reached; damaged frames that nobody needs too."""

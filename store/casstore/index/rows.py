@@ -220,10 +220,6 @@ class Rows:
             )
         ]
 
-    def any_damaged(self) -> bool:
-        """Whether a repair has marked frames that are damaged or lost, or recipes that need such."""
-        return bool(self._database.execute("SELECT 1 FROM frames WHERE state != 0 AND state != 4 LIMIT 1"))
-
     def damaged_chunks(self) -> list[FrameRow]:
         """Where the chunks lie, or lay, that are marked as damaged."""
         rows = self._database.execute(

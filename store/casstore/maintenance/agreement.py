@@ -44,8 +44,10 @@ def disagreements(engine: Engine) -> Iterator[str]:
 def check_agreement(engine: Engine) -> None:
     """Raise NeedsRepairError when index and journal disagree. What drops or rewrites anything by the index asks first:
     to a damaged one, what is needed may seem not to be."""
-    for reason in disagreements(engine):
-        raise NeedsRepairError(reason)
+    if any(disagreements(engine)):
+        with engine.ledger.locked():  # or another process may have written a new journal meanwhile
+            for reason in disagreements(engine):
+                raise NeedsRepairError(reason)
 
 
 def _indexed(engine: Engine) -> tuple[Position | None, set[bytes], dict[RefKey, Digest]]:

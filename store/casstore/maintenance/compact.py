@@ -28,6 +28,7 @@ from casstore.maintenance.needed import check_needed
 from casstore.maintenance.replan import Plan, plans
 from casstore.packs import PackWriter, overhead_bytes
 from casstore.pipeline import Base, frame_against
+from casstore.refs import RefKind
 from casstore.similarity import item_width
 
 _MUCH_DEAD = 0.2
@@ -64,7 +65,8 @@ def compact(engine: Engine, *, progress: Callable[[int], object] | None = None) 
         engine.ledger.check_packs()
         check_agreement(engine)
         with Reach(engine.ledger.database) as reach:
-            check_needed(engine, engine.ledger.refs.all(), reach, past_damage=True)
+            refs = [ref for ref in engine.ledger.refs.all() if ref.key.kind is not RefKind.PARTIAL]
+            check_needed(engine, refs, reach, past_damage=True)
         before = engine.ledger.rows.packs_bytes()
         mover = _Mover(engine)
         try:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from casstore import files
 from casstore.closure import closure, root_of
 from casstore.engine import Engine
-from casstore.errors import BusyError
+from casstore.errors import BusyError, NeedsRepairError
 from casstore.index.database import stale_databases
 from casstore.index.reach import Reach
 from casstore.leases import exclusive, open_leases, wait_for_leases
@@ -107,8 +107,19 @@ def _condemn(engine: Engine) -> None:
 
 def _noted_leases(engine: Engine) -> list[str]:
     """The leases to wait for; listed now if the gc that condemned was killed before it had noted them."""
-    noted = engine.ledger.meta.get(_LEASES)
-    return list(json.loads(noted)) if noted is not None else open_leases(engine.layout.leases)
+    noted = _noted(engine, _LEASES)
+    return noted if noted is not None else open_leases(engine.layout.leases)
+
+
+def _noted(engine: Engine, key: str) -> list[str] | None:
+    """What a gc has noted for the next one. Raises NeedsRepairError for what is no such note."""
+    noted = engine.ledger.meta.get(key)
+    if noted is None:
+        return None
+    try:
+        return [str(each) for each in json.loads(noted)]
+    except (ValueError, TypeError) as error:
+        raise NeedsRepairError(f"the index of {engine.layout.root} is damaged") from error
 
 
 def _wait(engine: Engine, leases: list[str], wait_seconds: float, waiting: Callable[[], object] | None) -> None:
@@ -127,7 +138,7 @@ def _wait(engine: Engine, leases: list[str], wait_seconds: float, waiting: Calla
 def _delete(engine: Engine) -> Collected:
     ledger = engine.ledger
     with ledger.locked():
-        roots = set(json.loads(ledger.meta.get(_ROOTS) or "[]"))
+        roots = set(_noted(engine, _ROOTS) or ())
         for ref in ledger.refs.all():
             if str(ref.target) not in roots:
                 ledger.rows.acquit(closure(engine, *root_of(ref)))

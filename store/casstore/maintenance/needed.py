@@ -18,38 +18,56 @@ from casstore.index.reach import Reach
 from casstore.packs import pack_path, read_frames, read_header
 from casstore.refs import Ref
 
+_MISSING = "repair.missing"
 
-def add_needed(engine: Engine, refs: Iterable[Ref], reach: Reach, *, past_damage: bool = False) -> bool:
-    """Let what refs need be reached; whether the index knows how to make all of their files.
+
+def add_needed(engine: Engine, refs: Iterable[Ref], reach: Reach, *, past_damage: bool = False) -> int:
+    """Let what refs need be reached; gives how much of it is missing from the index, frames and ways to make a blob.
 
     Raises NotFoundError for records that have no row, and DamagedError for such as cannot be read and are not marked as
-    damaged, unless it is to go on ``past_damage``.
+    damaged, unless it is to go on ``past_damage``: then the former are missing, and what the latter need is not asked.
     """
     walked: set[bytes] = set()
-    unmade: list[Digest] = []
+    unmade: set[Digest] = set()
+    records = 0
     for kind, digest in dict.fromkeys(root_of(ref) for ref in refs):
         try:
             reach.add(closure(engine, kind, digest, walked, unmade))
         except DamagedError:
             if not past_damage:
                 raise
-    return not unmade
+        except NotFoundError:
+            if not past_damage:
+                raise
+            records += 1
+    return records + len(unmade) + reach.unknown()
+
+
+def note_missing(engine: Engine) -> None:
+    """Note how much of what refs need is missing, when a repair has marked all that is damaged or lost.
+
+    The caller holds a lease.
+    """
+    with Reach(engine.ledger.database) as reach:
+        missing = add_needed(engine, engine.ledger.refs.all(), reach, past_damage=True)
+    with engine.ledger.locked():
+        engine.ledger.meta.put(_MISSING, str(missing) if missing else None)
 
 
 def check_needed(engine: Engine, refs: Iterable[Ref], reach: Reach, *, past_damage: bool = False) -> None:
-    """Let what refs need be reached. Raises NeedsRepairError when something of it has no row, and DamagedError as
-    `add_needed`.
-
-    In an index in which a repair has marked what is lost, more may be missing: what was lost needed it.
-    """
+    """Let what refs need be reached. Raises NeedsRepairError when more of it is missing from the index than the last
+    repair has noted, and DamagedError as `add_needed`."""
+    noted = engine.ledger.meta.get(_MISSING) or ""
     try:
-        is_known = add_needed(engine, refs, reach, past_damage=past_damage) and reach.is_known()
-    except NotFoundError:
-        is_known = False
-    else:
-        is_known = is_known or engine.ledger.rows.any_damaged()
-    if not is_known:
-        raise NeedsRepairError(f"the index of {engine.layout.root} does not know all that versions need")
+        missing = add_needed(engine, refs, reach, past_damage=past_damage)
+    except NotFoundError as error:
+        raise _incomplete(engine) from error
+    if missing > (int(noted) if noted.isdecimal() else 0):
+        raise _incomplete(engine)
+
+
+def _incomplete(engine: Engine) -> NeedsRepairError:
+    return NeedsRepairError(f"the index of {engine.layout.root} does not know all that versions need")
 
 
 def check_left(engine: Engine, pack_id: bytes) -> None:
@@ -57,7 +75,11 @@ def check_left(engine: Engine, pack_id: bytes) -> None:
     path = pack_path(engine.layout.packs, pack_id)
     if not path.exists():
         return
-    for placed in read_frames(path):
+    try:
+        frames = read_frames(path)
+    except OSError:
+        return  # what a bad disk keeps to itself nobody can have
+    for placed in frames:
         kind, digest = placed.header.kind, placed.header.digest
         if engine.ledger.rows.has(kind, digest) and not _is_elsewhere(engine, kind, digest):
             raise NeedsRepairError(

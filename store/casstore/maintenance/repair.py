@@ -10,6 +10,7 @@ from casstore.engine import Engine
 from casstore.errors import DamagedError, NotFoundError
 from casstore.frames import FrameKind
 from casstore.index.rows import BlobInfo, State
+from casstore.maintenance.needed import note_missing
 from casstore.maintenance.rebuild import Rebuilt, rebuild
 from casstore.maintenance.sums import corrected
 from casstore.maintenance.verify import Checked, check
@@ -36,6 +37,7 @@ def set_aside(engine: Engine, checked: Checked) -> int:
             rows.set_state(FrameKind.RECIPE, _recipes_with(engine, broken_chunks), State.INCOMPLETE)
         if any(kind is FrameKind.RECIPE for kind, _ in checked.broken):
             rows.map_blobs(_whole_blobs(engine))
+    note_missing(engine)
     return len(broken_chunks)
 
 

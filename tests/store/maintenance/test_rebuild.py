@@ -20,6 +20,7 @@ from casstore.index.database import Database
 from casstore.index.places import FileState, Place, PlaceKind
 from casstore.maintenance import gc
 from casstore.maintenance.rebuild import rebuild
+from casstore.maintenance.repair import mend
 from casstore.maintenance.verify import check
 from casstore.packs import list_packs, pack_path, read_frames
 from casstore.refs import Ref, RefKey, RefKind
@@ -344,6 +345,8 @@ def test_gc_goes_on_after_records_were_lost(small_packs: Store, root: Path) -> N
         assert row is not None
         (root / "packs" / f"{row.pack.hex()}.pack").unlink(missing_ok=True)
     assert rebuild(small_packs.layout).lost_packs
+    with small_packs.reading():
+        mend(small_packs.engine)
     gc.collect(small_packs.engine)
     with small_packs.reading() as reader:
         assert [ref.target for ref in reader.refs()] == [version]  # it is for the user to remove it
