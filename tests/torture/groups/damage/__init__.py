@@ -83,8 +83,8 @@ MUTATIONS = [
     Mutation(
         "gc believes an index that does not know what is needed",
         "store/casstore/maintenance/needed.py",
-        "        is_known = is_known or engine.ledger.rows.any_damaged()\n",
-        "        is_known = True\n",
+        "    if missing > (int(noted) if noted.isdecimal() else 0):\n",
+        "    if missing < 0:\n",
     ),
     Mutation(
         "a trailer is believed whosever it is",
