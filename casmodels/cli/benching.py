@@ -62,7 +62,7 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it to a .svg or .png. Needs the extra: bench.")
     ] = None,
-) -> int:
+) -> None:
     """Measure how fast a model runs.
 
     It is loaded and run; told are the seconds to load it, memory, latency (p50, p95, p99) and throughput.
@@ -98,10 +98,11 @@ def bench(
     if config.logs is not None:
         log_bench(LogFiles(config.logs), result)
     session.output.answer(result, lambda: _tell(session.output, result))
-    return _plot(session, result, plot) if plot is not None else Exit.DONE
+    if plot is not None:
+        _plot(session, result, plot)
 
 
-def _plot(session: Session, result: BenchResult, path: Path) -> Exit:
+def _plot(session: Session, result: BenchResult, path: Path) -> None:
     """Write the plot when the figures are told already: a plot that fails must not take them along."""
     from casmodels.bench.plot import write_plot
 
@@ -109,7 +110,6 @@ def _plot(session: Session, result: BenchResult, path: Path) -> Exit:
         flush_out()
     write_plot(result, path)
     session.output.note(f"the plot is in {path}")
-    return Exit.DONE
 
 
 def _sizes(text: str) -> list[int]:

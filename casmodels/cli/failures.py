@@ -44,8 +44,7 @@ def failed(error: Exception, session: Session) -> Exit:
 
         for line in "".join(traceback.format_exception(error)).splitlines():
             write_err(line)
-    kind, message, remedy = _told(error)
-    session.output.error(kind, message, remedy)
+    session.output.error(*_told(error))
     return exit_of_error(error)
 
 

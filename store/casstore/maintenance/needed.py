@@ -13,8 +13,8 @@ from casstore.closure import closure, root_of
 from casstore.digests import Digest
 from casstore.engine import Engine
 from casstore.errors import DamagedError, NeedsRepairError, NotFoundError
-from casstore.frames import FrameKind
 from casstore.index.reach import Reach
+from casstore.index.rows import FrameRow
 from casstore.packs import pack_path, read_frames, read_header
 from casstore.refs import Ref
 
@@ -81,18 +81,18 @@ def check_left(engine: Engine, pack_id: bytes) -> None:
         return  # what a bad disk keeps to itself nobody can have
     for placed in frames:
         kind, digest = placed.header.kind, placed.header.digest
-        if engine.ledger.rows.has(kind, digest) and not _is_elsewhere(engine, kind, digest):
+        row = engine.ledger.rows.frame(kind, digest)
+        is_right = _lies_there(engine, row) if row is not None else not engine.ledger.rows.has(kind, digest)
+        if not is_right:
             raise NeedsRepairError(
                 f"the index of {engine.layout.root} does not say where {kind.name.lower()} {digest.hex()} is"
             )
 
 
-def _is_elsewhere(engine: Engine, kind: FrameKind, digest: bytes) -> bool:
-    row = engine.ledger.rows.frame(kind, digest)
-    if row is None:
-        return False
+def _lies_there(engine: Engine, row: FrameRow) -> bool:
+    """Whether the frame of a row begins where it says."""
     try:
         header = read_header(pack_path(engine.layout.packs, row.pack), row.offset)
     except (DamagedError, FileNotFoundError):
         return False
-    return (header.kind, header.digest) == (kind, digest)
+    return (header.kind, header.digest) == (row.kind, row.digest)

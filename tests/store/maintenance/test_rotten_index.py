@@ -163,11 +163,8 @@ def test_what_is_lost_does_not_hide_what_is_not_known(
 ) -> None:
     lose(filled)
     store = repaired(filled, opened)
-    statement = "UPDATE blobs SET recipe = CAST(substr(recipe, 1, 31) || x'00' AS BLOB) WHERE sha256 = ?"
-    store.close()
-    with sqlite3.connect(store.layout.index) as connection:
-        assert connection.execute(statement, (sha256_digest(OTHER).value,)).rowcount == 1
-    connection.close()
+    rotten_recipe = "UPDATE blobs SET recipe = CAST(substr(recipe, 1, 31) || x'00' AS BLOB)"
+    harm(store, f"{rotten_recipe} WHERE sha256 = x'{sha256_digest(OTHER).hex}'")
     with Store.open(store.path) as rotten:
         for work in (gc.collect, compact):
             with pytest.raises(NeedsRepairError, match="does not know all that versions need"):
